@@ -1,0 +1,117 @@
+/* The configuration: one INI file, every value checked, every mistake named with file, line and key. semcached.conf(5). */
+#ifndef DAEMON_CONFIG_H
+#define DAEMON_CONFIG_H
+
+#include "log.h"
+
+#include "../proto/buffer.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum config_mode { CONFIG_MODE_EXACT, CONFIG_MODE_THRESHOLD };
+
+#define CONFIG_UPSTREAMS 32
+#define CONFIG_NAMESPACES 256
+#define CONFIG_MODELS 64
+
+/* A key to somebody's service: from the environment, a file, or a systemd credential. */
+struct config_key {
+	char *key_env, *key_file, *key_credential; /* where it comes from; at most one is set */
+	char *secret;                              /* the key itself, or NULL. Never logged or shown */
+};
+
+struct config_upstream {
+	char *name;
+	char *url;         /* base, up to and including /v1, no slash at the end */
+	char *unix_socket; /* or NULL */
+	char *models[CONFIG_MODELS];
+	size_t model_count;
+	bool any_model; /* "*" stands in models */
+	struct config_key key;
+	uint64_t max_transfers, queue;
+	uint64_t connect_timeout_ms, idle_timeout_ms, timeout_ms;
+	double price_input, price_output; /* USD for a million tokens; 0 = not known */
+};
+
+struct config_namespace {
+	char *name;
+	size_t name_length;
+	enum config_mode mode;
+	double threshold, threshold_min;       /* threshold_min -2 = none */
+	uint64_t ttl, alias_ttl, stale_window; /* seconds */
+	char *context; /* what callers may set: "any", or of all, system, label, with a comma between */
+};
+
+struct config {
+	struct {
+		char *socket, *owner, *group, *admin_group;
+		uint64_t mode; /* file mode, given in octal */
+		uint64_t max_connections, max_in_flight, max_in_flight_per_connection, max_message_bytes;
+		uint64_t max_output_bytes; /* waiting to be read by one client before it is closed */
+		uint64_t max_detached;     /* flights that finish for the cache after their callers left */
+		uint64_t drain_timeout_ms, write_timeout_ms;
+	} server;
+	struct {
+		uint64_t max_bytes, index_max_bytes;
+	} memory;
+	struct {
+		char *url;             /* unix:/path, redis://host:port/db, or "" */
+		char *prefix;          /* "semcache:" */
+		struct config_key key; /* the password, if any */
+		uint64_t timeout_ms, write_queue_bytes, serve_disconnected;
+	} redis;
+	struct {
+		char *url; /* "" = no embedder */
+		char *unix_socket;
+		char *model;
+		struct config_key key;
+		uint64_t dimensions; /* 0 = what the first answer has */
+		uint64_t max_bytes, timeout_ms, cache_ttl;
+	} embedder;
+	struct {
+		char *level;
+	} log;
+	struct config_upstream upstreams[CONFIG_UPSTREAMS];
+	size_t upstream_count;
+	struct config_namespace *namespaces; /* [0] is "default" */
+	size_t namespace_count;
+	void *origins; /* which values the file set; config.c's own */
+};
+
+/* Reads `path`, and the keys it names; those from the environment are then removed from there. On a mistake returns
+ * ERROR_INVALID and appends one line for each, "FILE:LINE: [section] key: what is allowed", to `mistakes` (what does not fit
+ * is left out). On 0 the receiver frees `*config` with config_destroy(). Also ERROR_MEMORY. */
+int config_read(const char *path, struct config **config, struct buffer *mistakes);
+
+/* The same on a reload: keys that config_read() removed from the environment are taken from `previous`. */
+int config_read_again(const char *path, const struct config *previous, struct config **config, struct buffer *mistakes);
+
+/* Takes over from `fresh` (config_read_again(), which the caller still destroys) what can change while the daemon runs. For each
+ * value that differs a line "[section] key\n" is appended: to `changed` if it was taken over, else to `needs_restart`; without a
+ * key for a section that came or went. No namespace or upstream of `config` is moved or freed, and no name of one. Returns 0, or
+ * ERROR_MEMORY or ERROR_TOO_LARGE, and then nothing was taken over. */
+int config_apply(struct config *config, struct config *fresh, struct buffer *changed, struct buffer *needs_restart);
+
+/* Returns [log] level. */
+enum log_level config_log_level(const struct config *config);
+
+/* Frees it, wiping the keys; NULL is nothing. */
+void config_destroy(struct config *config);
+
+/* Returns the settings of `namespace`: its own section's, or those of "default". */
+const struct config_namespace *config_namespace(const struct config *config, struct slice namespace);
+
+/* Returns the upstream that serves `model`: the one that names it, else the first with "*". If `model` is absent, the first
+ * upstream that names a model, and the first that it names. NULL if none does. `*resolved` is the model's name as it goes into
+ * the identity and the request; it lives as long as `config` and `model` do. */
+const struct config_upstream *config_upstream_for(const struct config *config, struct slice model, struct slice *resolved);
+
+/* Calls `each` for every value in force: section ("upstream local"), key, value as text, and "default" or "file". No
+ * secrets: of a key only where it comes from. */
+void config_walk(const struct config *config,
+		 void (*each)(void *data, const char *section, const char *key, const char *value, const char *origin),
+		 void *data);
+
+#endif

@@ -1,0 +1,175 @@
+/* What flight.c, flight_riders.c and flight_keep.c share. Nobody else includes it. */
+#ifndef DAEMON_FLIGHT_PRIVATE_H
+#define DAEMON_FLIGHT_PRIVATE_H
+
+#include "flight.h"
+
+#include "deadline.h"
+#include "embedder.h"
+#include "index.h"
+#include "service.h"
+#include "store.h"
+#include "upstream.h"
+
+#include "../proto/request.h"
+
+#include <uthash.h>
+
+enum flight_kind { FLIGHT_ASK, FLIGHT_LOOKUP, FLIGHT_ADD };
+
+enum flight_state {
+	FLIGHT_NEW,    /* nothing yet */
+	FLIGHT_EXACT,  /* Redis: the identity, and the question's cached embedding */
+	FLIGHT_EMBED,  /* the embedder */
+	FLIGHT_SEARCH, /* the index */
+	FLIGHT_FETCH,  /* Redis: the entry of a candidate */
+	FLIGHT_CHAT,   /* the model; the flight can be joined by meaning */
+	FLIGHT_STORE,  /* Redis: the write */
+	FLIGHT_DONE,   /* riders that have not read all */
+};
+
+/* Another wording whose riders came here: it gets an alias when this answer is stored. */
+struct flight_wording {
+	struct flight_wording *next;
+	struct identity identity, digest;
+	double similarity;
+};
+
+#define FLIGHT_WORDINGS 1024
+
+struct flight {
+	struct service *service;
+	enum flight_kind kind;
+	enum flight_state state;
+
+	/* the question; slices point into `message` */
+	char *message;
+	struct request request;
+	const struct config_namespace *space;
+	const struct config_upstream *upstream;
+	struct slice model;
+	struct slice text;     /* what is compared by meaning, or else the last message's text */
+	bool compared;         /* by meaning */
+	struct identity_traits traits;
+	struct identity identity, scope, digest; /* digest: of (namespace, text) */
+	uint64_t generation;
+	uint64_t reads_trusted; /* flights->distrusted when the read began */
+	bool forgotten;         /* removed or replaced meanwhile: store nothing, let nobody join */
+	bool is_listed;         /* in the table */
+	bool is_visible;        /* in the list of those that can be joined by meaning */
+	bool is_detached;
+	bool wants_store;       /* at least one rider wants it kept */
+	uint32_t ttl_s;
+	struct slice tags[LIMIT_TAGS];
+	char *tags_owned[LIMIT_TAGS]; /* those that came from other messages */
+	size_t tag_count;
+
+	struct rider *riders;
+	size_t rider_count;
+
+	/* what is awaited */
+	unsigned awaiting; /* reads in EXACT */
+	struct store_read read, vector_read;
+	struct embedding embedding;
+	struct index_search search;
+	struct chat chat;
+	struct store_write write;
+	bool is_embedding, is_searching, is_chatting, is_writing;
+
+	/* what came */
+	struct entry *stale;
+	float *vector;
+	unsigned dimensions;
+	uint32_t gone;       /* candidates that are not there any more */
+	int fetching;        /* the candidate being read, or -1 */
+	enum reason missed;  /* why meaning could not be compared at all */
+	int write_error;     /* how the write went; ERROR_PENDING = queued */
+	struct answer answer;
+	struct chat_end end;
+	struct fault fault;
+	bool is_kept;
+	struct buffer usage; /* raw MessagePack */
+	struct flight_wording *wordings;
+	size_t wording_count;
+	uint64_t embedding_us, search_us, upstream_us, step_us;
+
+	UT_hash_handle hh;           /* flights->by_identity */
+	struct flight *prev, *next;  /* flights->all */
+	struct flight *visible_prev, *visible_next; /* flights->visible, of one scope */
+	struct deadline due;         /* go on in the next turn */
+};
+
+struct flight_scope {
+	struct identity scope;
+	struct flight *flights; /* utlist, linked by visible_next */
+	UT_hash_handle hh;
+};
+
+struct flights {
+	struct service *service;
+	struct flight *by_identity;
+	struct flight_scope *scopes;
+	struct flight *all;
+	size_t count, detached;
+	uint64_t distrusted;
+};
+
+/* flight.c: the story */
+
+/* What `state` awaits has come, or was not needed: goes on. The flight may be gone afterwards. */
+void flight_step(struct flight *flight);
+/* Somebody joined a flight whose model is being asked already. */
+void flight_due(struct deadline *due);
+
+/* flight_table.c: begin and end */
+
+/* Nobody can join any more, neither by identity nor by meaning. */
+void flight_unlist(struct flight *flight);
+/* Ends everything that is awaited, and frees the flight. It has no riders any more. */
+void flight_end(struct flight *flight);
+/* The model failed: serves what is stale but allowed, tells the others, ends. */
+void flight_fail(struct flight *flight, const struct fault *fault);
+/* The last rider has left: ends, or goes on for the cache alone. */
+void flight_abandon(struct flight *flight);
+
+/* flight_riders.c: who rides, who is served */
+
+void riders_add(struct flight *flight, struct rider *rider);
+void riders_remove(struct rider *rider);
+/* Whether the question's vector is of use, and whether somebody may be served by it. */
+bool riders_want_meaning(const struct flight *flight);
+bool riders_want_search(const struct flight *flight);
+/* Serves every rider whose policy allows `entry`, found under the flight's identity (by `alias`, if not NULL). */
+void riders_serve_exact(struct flight *flight, const struct entry *entry, const struct alias *alias, enum tier tier);
+/* Returns the best candidate that some rider would be served, or -1; notes for the others why not. */
+int riders_wanted_candidate(struct flight *flight);
+/* Serves every rider whose policy chooses candidate `index`, which was found to be `entry`. */
+void riders_serve_candidate(struct flight *flight, size_t index, const struct entry *entry);
+/* Moves the riders whose policy allows it to a flight in CHAT whose question means the same. */
+void riders_join_by_meaning(struct flight *flight);
+/* Riders that never ask the model leave with a miss. */
+void riders_miss(struct flight *flight);
+/* There is more to read. */
+void riders_tell(struct flight *flight);
+/* The entry of an `add` is stored, or not. */
+void riders_added(struct flight *flight);
+/* Adds tags that the flight does not have yet; copies them. */
+void flight_take_tags(struct flight *flight, const struct slice *tags, size_t count);
+void flight_free_wordings(struct flight *flight);
+/* From here on, and until flight_hide(), it can be joined by meaning. */
+void flight_show(struct flight *flight);
+void flight_hide(struct flight *flight);
+
+/* flight_keep.c: what is stored of a flight */
+
+/* Whether somebody wants the answer kept, and it may be. */
+bool flight_is_cacheable(const struct flight *flight);
+/* Keeps in memory what Redis had. */
+void flight_keep_read(struct flight *flight, const struct entry *entry, const struct alias *alias);
+/* Keeps the flight's wording as an alias of `entry`. */
+void flight_keep_alias(struct flight *flight, const struct entry *entry, double similarity);
+/* Keeps the model's answer, if it is complete; or that of an `add`. Returns whether Redis's reply is awaited. */
+bool flight_keep_answer(struct flight *flight);
+bool flight_keep_added(struct flight *flight);
+
+#endif

@@ -1,0 +1,200 @@
+/* What Redis keeps: entries, aliases, embedding vectors, generations, directories, and the log of changes.
+ *
+ *   reads  ── connection 1, pipelined ──> HMGET …                (skipped at once while Redis is down)
+ *   writes ── queue, bounded in bytes ── connection 2, pipelined ──> MULTI … EXEC, ZADD, XADD   (kept while Redis is down)
+ *
+ * Happy path of a read: store_find() sends its commands in one pipeline, the replies come, `done` is called once.
+ * What can go wrong: Redis is down (`done` is never called, start returns ERROR_UNAVAILABLE), does not answer within
+ * redis.timeout_ms (done with ERROR_TIMEOUT, counts as a failure of the part), answers with an error reply (done with
+ * ERROR_UNAVAILABLE), holds another type or schema under our key (a miss and a metric). A write that cannot be sent now waits
+ * in the queue with its captured generation and its remaining TTL; when the queue is full the new one is refused
+ * (ERROR_TOO_LARGE), counted and logged once a second at most.
+ *
+ * Keys, below the configured prefix (`semcache:`); members of sorted sets are key names without the prefix, scores are Unix
+ * milliseconds of expiry:
+ *   entry:<identity>       hash  schema=1 namespace generation question answer model finish_reason usage request scope
+ *                                compared tags created_ms soft_ms expire_ms vector:<embedder8> (float32, little endian)
+ *   alias:<identity>       hash  schema=1 namespace generation entry entry_created similarity score kind embedder
+ *   vector:<embedder8>:<digest>  string, float32 little endian; digest = SHA-256 of (namespace, text), so that a flush of a
+ *                                namespace purges it exactly
+ *   generation:<namespace> string, 16 hex digits, random; SET NX
+ *   directory:<namespace>  zset of all entry:, alias: and vector: members of the namespace
+ *   tag:<namespace>:<tag>  zset of entry: members
+ *   question:<namespace>:<digest>  zset of the entry:, alias: and vector: members whose own text has this digest
+ *   aliases:<identity>     zset of the alias: members of an entry
+ *   namespaces             set of names
+ *   log                    stream {op, key, namespace, generation, origin}, MAXLEN ~ 100000; op = put | alias | delete | flush
+ * Zsets and the tag, question and aliases keys get a TTL that only grows to their latest member's (PEXPIRE GT needs Redis 7,
+ * so: PEXPIRE to the longest TTL a namespace can give); expired members are removed with ZREMRANGEBYSCORE when they are
+ * touched. */
+#ifndef DAEMON_STORE_H
+#define DAEMON_STORE_H
+
+#include "entry.h"
+
+struct config;
+struct deadlines;
+struct follow;
+struct log;
+struct metrics;
+struct part;
+struct store;
+struct uv_loop_s;
+
+/* ---- life ---- */
+
+/* What the store tells of its own removals, so that memory and index forget the same (the log does not tell them: a daemon
+ * skips its own records). Called from the loop. */
+struct store_events {
+	/* store_remove() found this entry or alias and is about to remove it, or has removed it. By the time its `done` comes each
+	 * one was told, also when the removal had waited in the queue and nobody waits for it any more. Not for dry runs. */
+	void (*removed)(void *data, struct slice namespace, const struct identity *identity);
+};
+
+/* Creates the store for config's [redis] (url not empty) and starts to connect; returns at once. `embedder8`: 16 hex digits
+ * naming the embedder in force and `dimensions` its vectors' length; "" and 0 without one. `part` is kept up to date.
+ * NULL without memory. */
+struct store *store_create(struct uv_loop_s *loop, struct deadlines *deadlines, const struct config *config,
+			   const char *embedder8, unsigned dimensions, const struct store_events *events, void *data,
+			   struct part *part, struct metrics *metrics, const struct log *log);
+
+/* Tells the store the dimensions once the embedder's first answer told them. Vectors of another length are ignored on read. */
+void store_set_dimensions(struct store *store, unsigned dimensions);
+
+/* Closes everything; pending reads get no callback. Memory that holds libuv handles is freed in their close callbacks, so the
+ * loop must run on until none is left. */
+void store_destroy(struct store *store);
+
+/* Returns the random 64 bits that mark this daemon's own records in the log. */
+uint64_t store_origin(const struct store *store);
+
+/* Returns the last generation of `namespace` seen in Redis, made here while Redis is away, or 0 if none was seen yet. */
+uint64_t store_generation(const struct store *store, struct slice namespace);
+
+/* Told by the follower: another daemon flushed `namespace`. */
+void store_set_generation(struct store *store, struct slice namespace, uint64_t generation);
+
+/* ---- reads ---- */
+
+/* One read, embedded in what waits for it. Set `done` and `data` before starting. */
+struct store_read {
+	/* Called exactly once after a start that returned 0, never before it returned and never after store_read_cancel().
+	 * `error` 0: the results below are set (entry NULL = nothing there). `entry` then belongs to the receiver. */
+	void (*done)(struct store_read *read, int error);
+	void *data;
+
+	struct entry *entry;  /* alive (generation in force), its times set on this host's clock, without vector unless asked */
+	struct alias alias;   /* valid if has_alias; then `entry` is the alias's target */
+	bool has_alias;
+	uint64_t generation;  /* of the namespace, as of this read */
+	float *vector;        /* store_find_vector(): malloc'ed, the receiver's; NULL = not there */
+	unsigned dimensions;
+
+	void *private;        /* the store's; NULL while not pending */
+};
+
+/* Looks up `identity`: the entry itself, else an alive alias and its (alive) entry. Also reads (or makes, SET NX) the
+ * namespace's generation. Pipelined: HMGET entry (named fields, no vector), PTTL entry, HMGET alias, PTTL alias, GET
+ * generation; a second round trip only for an alias's target. Returns 0 (pending), ERROR_UNAVAILABLE, ERROR_BUSY (too many
+ * reads in the air) or ERROR_MEMORY; then `done` never comes. */
+int store_find(struct store *store, struct store_read *read, struct slice namespace, const struct identity *identity);
+
+/* Reads the entry `identity` only, with its vector if `with_vector`. Returns as store_find(). */
+int store_fetch(struct store *store, struct store_read *read, struct slice namespace, const struct identity *identity,
+		bool with_vector);
+
+/* Reads the cached embedding of a text whose digest is `digest` (SHA-256 of namespace and text). Returns as store_find(). */
+int store_find_vector(struct store *store, struct store_read *read, const struct identity *digest);
+
+/* Cancels a pending read: `done` will not come. Not pending is nothing. */
+void store_read_cancel(struct store_read *read);
+
+/* ---- writes ---- */
+
+/* One write, embedded in what waits for it; `done` may be NULL where nobody waits (then `write` itself may be NULL too). */
+struct store_write {
+	/* Called exactly once after a start that returned 0, never before it returned nor after store_write_cancel(): 0 when
+	 * Redis has it, ERROR_PENDING when it is queued because Redis is away, another code when Redis refused it. */
+	void (*done)(struct store_write *write, int error);
+	void *data;
+	uint64_t entries, aliases, vectors, namespaces; /* of removals: how many keys went */
+	void *private;
+};
+
+/* Writes an entry: MULTI; DEL; HSET; PEXPIRE; EXEC, then directory, tags, question, namespaces and log in the same pipeline.
+ * The entry is copied (serialised) before it returns. entry->generation 0 = unknown when captured (Redis away since the
+ * start): written under the one in force when it is sent. Returns 0, ERROR_TOO_LARGE (queue full) or ERROR_MEMORY. */
+int store_put_entry(struct store *store, struct store_write *write, const struct entry *entry);
+
+/* Writes an alias of `namespace`, whose own text has the digest `question` (as for vectors). Returns as store_put_entry(). */
+int store_put_alias(struct store *store, struct store_write *write, struct slice namespace, const struct alias *alias,
+		    const struct identity *question);
+
+/* Keeps an embedding for `ttl_ms`; dropped silently (a metric) rather than queued while Redis is away. */
+void store_put_vector(struct store *store, struct slice namespace, const struct identity *digest, const float *vector,
+		      unsigned dimensions, uint64_t ttl_ms);
+
+/* What to remove: exactly one of entry, question and tag is set, or none = everything in the namespace, which also makes a
+ * new generation. namespace.data NULL (with nothing else set) = all namespaces. */
+struct store_selector {
+	struct slice namespace;
+	const struct identity *entry;
+	const struct identity *question; /* digest of (namespace, text) */
+	struct slice tag;
+	bool dry_run; /* count only */
+};
+
+/* Removes entries with their aliases and vectors from Redis (UNLINK in batches of at most 500, never SCAN) and writes one
+ * log record per entry removed, or one flush record per namespace. Queued while Redis is away (counts 0 then); a namespace's
+ * removal makes the new generation here at once. Returns as store_put_entry(); a dry run needs Redis: ERROR_UNAVAILABLE. */
+int store_remove(struct store *store, struct store_write *write, const struct store_selector *selector);
+
+/* Forgets the callback; the write itself goes on. */
+void store_write_cancel(struct store_write *write);
+
+/* Returns the bytes waiting in the write queue, and how many writes. */
+size_t store_queue(const struct store *store, size_t *writes);
+
+/* ---- walks ---- */
+
+/* One walk over a namespace's directory, soonest to expire first. */
+struct store_walk {
+	/* Called for each alive entry, which belongs to the receiver (entry_destroy()). */
+	void (*entry)(struct store_walk *walk, struct entry *entry);
+	/* Called once at the end, as store_read's done. `next` is then where a later walk goes on: "" = it was the end. */
+	void (*done)(struct store_walk *walk, int error);
+	void *data;
+	char next[128];
+	void *private;
+};
+
+/* Walks at most `limit` entries (0 = all) of `namespace` that come after `after` ("" = from the start), in batches, so that
+ * neither Redis nor the loop is held. Returns as store_find(). */
+int store_walk(struct store *store, struct store_walk *walk, struct slice namespace, const char *after, size_t limit,
+	       bool with_vector);
+
+/* Reads the names of all namespaces: `name` once for each, then `done`. Returns as store_find(). */
+struct store_names {
+	void (*name)(struct store_names *names, struct slice namespace);
+	void (*done)(struct store_names *names, int error);
+	void *data;
+	void *private;
+};
+int store_namespaces(struct store *store, struct store_names *names);
+
+/* Reads the aliases of one entry: `alias` once for each alive one, then `done`. Returns as store_find(). */
+struct store_aliases {
+	void (*alias)(struct store_aliases *aliases, const struct alias *alias);
+	void (*done)(struct store_aliases *aliases, int error);
+	void *data;
+	void *private;
+};
+int store_aliases(struct store *store, struct store_aliases *aliases, struct slice namespace,
+		  const struct identity *entry);
+
+/* Cancel walks: no callback comes any more. */
+void store_walk_cancel(struct store_walk *walk);
+void store_names_cancel(struct store_names *names);
+void store_aliases_cancel(struct store_aliases *aliases);
+
+#endif
