@@ -1,0 +1,36 @@
+# bash completion for semcachectl; printed by: semcachectl completion
+_semcachectl()
+{
+	local word=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD-1]} command= i
+	for ((i = 1; i < COMP_CWORD; i++)); do
+		case ${COMP_WORDS[i]} in
+		ask|lookup|add|show|list|invalidate|flush|stats|health|ping|hello|config|reload|drain) command=${COMP_WORDS[i]}; break ;;
+		esac
+	done
+	case $previous in
+	--socket) mapfile -t COMPREPLY < <(compgen -f -- "$word"); return ;;
+	--cache|-c)
+		mapfile -t COMPREPLY < <(compgen -W 'default refresh no_store only' -- "$word"); return ;;
+	--context) mapfile -t COMPREPLY < <(compgen -W 'all system' -- "$word"); return ;;
+	esac
+	local words
+	case $command in
+	ask) words='--namespace --model --system --parameter --question --context --threshold --max-age --exact --cache --ttl --tag --stream --quiet --json --timeout --connect-timeout --socket --help' ;;
+	lookup) words='--namespace --model --system --parameter --question --context --threshold --max-age --exact --quiet --json --timeout --connect-timeout --socket --help' ;;
+	add) words='--namespace --model --system --parameter --question --context --ttl --tag --json --timeout --connect-timeout --socket --help' ;;
+	show) words='--namespace --json --timeout --connect-timeout --socket --help' ;;
+	list) words='--namespace --limit --after --json --timeout --connect-timeout --socket --help' ;;
+	invalidate) words='--namespace --question --tag --entry --dry-run --json --timeout --connect-timeout --socket --help' ;;
+	flush) words='--namespace --yes --json --timeout --connect-timeout --socket --help' ;;
+	stats) words='--prometheus --json --timeout --connect-timeout --socket --help' ;;
+	health) words='--json --timeout --connect-timeout --socket --help' ;;
+	ping) words='--json --timeout --connect-timeout --socket --help' ;;
+	hello) words='--client --json --timeout --connect-timeout --socket --help' ;;
+	config) words='--json --timeout --connect-timeout --socket --help' ;;
+	reload) words='--json --timeout --connect-timeout --socket --help' ;;
+	drain) words='--json --timeout --connect-timeout --socket --help' ;;
+	*) words='ask lookup add show list invalidate flush stats health ping hello config reload drain --json --timeout --connect-timeout --socket --help --version completion help' ;;
+	esac
+	mapfile -t COMPREPLY < <(compgen -W "$words" -- "$word")
+}
+complete -F _semcachectl semcachectl

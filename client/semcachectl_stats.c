@@ -1,0 +1,232 @@
+/* The map of `stats`, without knowing any name in it: what the daemon counts is its own table's matter. */
+#include "semcachectl.h"
+
+#include <json-c/json.h>
+#include <stdlib.h>
+#include <string.h>
+
+static struct json_object *group(struct json_object *stats, const char *name)
+{
+	struct json_object *map = json_member(stats, name);
+
+	return json_object_is_type(map, json_type_object) ? map : NULL;
+}
+
+static void name_print(const char *name, int width)
+{
+	text_print(stdout, name, strlen(name), true, 60);
+	(void)printf("%*s", (int)strlen(name) < width ? width - (int)strlen(name) : 1, "");
+}
+
+static void numbers_print(struct json_object *stats, const char *name)
+{
+	struct json_object *map = group(stats, name);
+
+	if (!map || json_object_object_length(map) == 0)
+		return;
+	(void)printf("%s\n", name);
+	json_object_object_foreach(map, key, value)
+	{
+		(void)fputs("  ", stdout);
+		name_print(key, 30);
+		(void)printf("%14lld\n", (long long)json_object_get_int64(value));
+	}
+}
+
+static bool is_percentile(const char *key)
+{
+	size_t digits = strspn(key + 1, "0123456789");
+
+	return key[0] == 'p' && digits > 0 && digits < 9 && strcmp(key + 1 + digits, "_us") == 0;
+}
+
+/* "p999_us" is 0.999. */
+static double percentile(const char *key)
+{
+	double value = 0, place = 0.1;
+
+	for (const char *p = key + 1; *p >= '0' && *p <= '9'; p++, place /= 10)
+		value += (*p - '0') * place;
+	return value;
+}
+
+static void latencies_print(struct json_object *stats)
+{
+	struct json_object *map = group(stats, "latencies");
+	bool head = false;
+
+	if (!map)
+		return;
+	json_object_object_foreach(map, name, latency)
+	{
+		if (!json_object_is_type(latency, json_type_object) || json_integer(latency, "count") == 0)
+			continue;
+		if (!head) {
+			(void)fputs("latencies, ms               count", stdout);
+			json_object_object_foreach(latency, title, unused)
+			{
+				(void)unused;
+				if (is_percentile(title))
+					(void)printf("%*sp%g",
+						     (int)(8 - (title[3] == '_'   ? 0
+								: title[4] == '_' ? 1
+										  : 2)),
+						     "", percentile(title) * 100);
+			}
+			(void)fputs("       max\n", stdout);
+			head = true;
+		}
+		(void)fputs("  ", stdout);
+		name_print(name, 20);
+		(void)printf("%11lld", (long long)json_integer(latency, "count"));
+		json_object_object_foreach(latency, key, value)
+		{
+			if (is_percentile(key))
+				(void)printf(" %10.2f", json_object_get_double(value) / 1000);
+		}
+		(void)printf(" %9.2f\n", json_number(latency, "max_us") / 1000);
+	}
+}
+
+void stats_print(struct json_object *stats)
+{
+	const char *version = json_text(stats, "version");
+
+	(void)fputs("version                         ", stdout);
+	text_print(stdout, version, strlen(version), true, 40);
+	(void)fputs("\nup                              ", stdout);
+	duration_print(stdout, json_number(stats, "uptime_s"));
+	(void)printf("\nhit rate                        %.1f %%\n", json_number(stats, "hit_rate") * 100);
+	(void)printf("saved                           %.4f USD\n", json_number(stats, "usd_saved"));
+	numbers_print(stats, "counters");
+	numbers_print(stats, "errors");
+	numbers_print(stats, "gauges");
+	latencies_print(stats);
+}
+
+/* A metric's name may hold letters, digits and '_' only. */
+static void metric_name_print(const char *name)
+{
+	(void)fputs("semcache_", stdout);
+	for (; *name; name++) {
+		bool fits = (*name >= 'a' && *name <= 'z') || (*name >= 'A' && *name <= 'Z') ||
+			    (*name >= '0' && *name <= '9');
+		(void)fputc(fits ? *name : '_', stdout);
+	}
+}
+
+/* Escapes as the format asks: backslash and line end, and in a label the quote. */
+static void escaped_print(const char *text, bool label)
+{
+	for (; *text; text++) {
+		if (*text == '\\')
+			(void)fputs("\\\\", stdout);
+		else if (*text == '\n')
+			(void)fputs("\\n", stdout);
+		else if (*text == '"' && label)
+			(void)fputs("\\\"", stdout);
+		else
+			(void)fputc(*text, stdout);
+	}
+}
+
+static void metric_head(const char *name, const char *suffix, const char *type, const char *help)
+{
+	if (help[0]) {
+		(void)fputs("# HELP ", stdout);
+		metric_name_print(name);
+		(void)printf("%s ", suffix);
+		escaped_print(help, false);
+		(void)fputc('\n', stdout);
+	}
+	(void)fputs("# TYPE ", stdout);
+	metric_name_print(name);
+	(void)printf("%s %s\n", suffix, type);
+}
+
+static void metrics_print(struct json_object *stats, const char *group_name, const char *suffix, const char *type)
+{
+	struct json_object *map = group(stats, group_name), *help = json_member(stats, "help");
+
+	if (!map)
+		return;
+	json_object_object_foreach(map, name, value)
+	{
+		metric_head(name, suffix, type, json_text(help, name));
+		metric_name_print(name);
+		(void)printf("%s %s\n", suffix, value ? json_object_to_json_string(value) : "0");
+	}
+}
+
+static void errors_print_prometheus(struct json_object *stats)
+{
+	struct json_object *map = group(stats, "errors");
+
+	if (!map)
+		return;
+	metric_head("errors", "_total", "counter", "error responses by code");
+	json_object_object_foreach(map, code, value)
+	{
+		(void)fputs("semcache_errors_total{code=\"", stdout);
+		escaped_print(code, true);
+		(void)printf("\"} %lld\n", (long long)json_object_get_int64(value));
+	}
+}
+
+static void latency_line(const char *suffix, const char *name, double quantile, double value)
+{
+	(void)printf("semcache_latency_seconds%s{of=\"", suffix);
+	escaped_print(name, true);
+	if (quantile >= 0)
+		(void)printf("\",quantile=\"%g\"} %g\n", quantile, value);
+	else
+		(void)printf("\"} %.10g\n", value);
+}
+
+static void latencies_print_prometheus(struct json_object *stats)
+{
+	struct json_object *map = group(stats, "latencies");
+
+	if (!map)
+		return;
+	metric_head("latency_seconds", "", "summary", "how long things took since the daemon started, by what was timed");
+	json_object_object_foreach(map, name, latency)
+	{
+		if (!json_object_is_type(latency, json_type_object))
+			continue;
+		json_object_object_foreach(latency, key, value)
+		{
+			if (is_percentile(key))
+				latency_line("", name, percentile(key), json_object_get_double(value) / 1e6);
+		}
+		latency_line("_sum", name, -1, json_number(latency, "sum_us") / 1e6);
+		latency_line("_count", name, -1, json_number(latency, "count"));
+	}
+	metric_head("latency_max_seconds", "", "gauge", "the longest since the daemon started, by what was timed");
+	json_object_object_foreach(map, of, longest)
+	{
+		if (!json_object_is_type(longest, json_type_object))
+			continue;
+		(void)fputs("semcache_latency_max_seconds{of=\"", stdout);
+		escaped_print(of, true);
+		(void)printf("\"} %g\n", json_number(longest, "max_us") / 1e6);
+	}
+}
+
+void stats_print_prometheus(struct json_object *stats)
+{
+	metric_head("build_info", "", "gauge", "always 1; the version is its label");
+	(void)fputs("semcache_build_info{version=\"", stdout);
+	escaped_print(json_text(stats, "version"), true);
+	(void)fputs("\"} 1\n", stdout);
+	metric_head("uptime_seconds", "", "gauge", "since the daemon started");
+	(void)printf("semcache_uptime_seconds %.10g\n", json_number(stats, "uptime_s"));
+	metric_head("hit_ratio", "", "gauge", "hits of all answered requests, 0 to 1");
+	(void)printf("semcache_hit_ratio %.6g\n", json_number(stats, "hit_rate"));
+	metric_head("usd_saved", "_total", "counter", "what hits did not cost, in USD");
+	(void)printf("semcache_usd_saved_total %.10g\n", json_number(stats, "usd_saved"));
+	metrics_print(stats, "counters", "_total", "counter");
+	metrics_print(stats, "gauges", "", "gauge");
+	errors_print_prometheus(stats);
+	latencies_print_prometheus(stats);
+}
