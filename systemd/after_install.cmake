@@ -1,0 +1,27 @@
+# Puts the example configuration where the unit reads it, unless there is one; then, on a running system rather than in a
+# folder for a package (DESTDIR), makes the users and the folder, and tells linker and systemd what is new.
+set(config /etc/semcache/semcached.conf)
+if(NOT EXISTS "$ENV{DESTDIR}${config}")
+	file(INSTALL "${example}" DESTINATION "/etc/semcache" RENAME semcached.conf)
+else()
+	message(STATUS "Kept: $ENV{DESTDIR}${config}")
+endif()
+
+function(run what)
+	execute_process(COMMAND ${ARGN} RESULT_VARIABLE result ERROR_VARIABLE error)
+	if(NOT result EQUAL 0)
+		message(WARNING "${what} failed (${result}): ${error}")
+	endif()
+endfunction()
+
+if("$ENV{DESTDIR}" STREQUAL "")
+	run("ldconfig" ldconfig)
+	find_program(sysusers systemd-sysusers)
+	if(sysusers)
+		run("making the users" ${sysusers} "${CMAKE_INSTALL_PREFIX}/lib/sysusers.d/semcache.conf")
+		run("making /run/semcache" systemd-tmpfiles --create "${CMAKE_INSTALL_PREFIX}/lib/tmpfiles.d/semcache.conf")
+	endif()
+	if(IS_DIRECTORY /run/systemd/system)
+		run("telling systemd" systemctl daemon-reload)
+	endif()
+endif()
