@@ -270,6 +270,8 @@ static bool start_chat(struct flight *flight)
 	if (chat_start(service->upstreams, &flight->chat, &question, &flight->fault) != 0)
 		return false;
 	flight->is_chatting = true;
+	/* It is for this one that the model is asked; the one that opened the flight may have been served from what is stored. */
+	flight->riders->opened = true;
 	flight_show(flight);
 	return true;
 }

@@ -325,12 +325,14 @@ void riders_join_by_meaning(struct flight *flight)
 	if (flight->kind != FLIGHT_ASK || !flight->vector || !flight->compared || flight->forgotten)
 		return;
 	struct flight *other = nearest_in_the_air(flight, &similarity);
-	if (!other || deadline_start(flight->service->deadlines, &other->due, 0) != 0)
+	if (!other)
 		return;
 	DL_FOREACH_SAFE(flight->riders, rider, next)
 	{
 		if (rider->only || !decide_join(similarity, &rider->policy))
 			continue;
+		if (!has_moved && deadline_start(flight->service->deadlines, &other->due, 0) != 0)
+			return;
 		riders_remove(rider);
 		riders_add(other, rider);
 		rider->joined = true;

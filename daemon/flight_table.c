@@ -177,6 +177,11 @@ int flight_ask(struct service *service, struct rider *rider, const struct questi
 	struct flight *flight = NULL;
 
 	HASH_FIND(hh, service->flights->by_identity, &question->identity, sizeof(question->identity), flight);
+	if (flight && rider->policy.refresh && flight->state > FLIGHT_CHAT) {
+		/* That answer was complete before this call came, so it is not what was asked for. */
+		flight_unlist(flight);
+		flight = NULL;
+	}
 	if (!flight)
 		return flight_start(service, FLIGHT_ASK, rider, question, fault);
 	if (flight->state >= FLIGHT_CHAT) {
@@ -253,9 +258,9 @@ void flight_abandon(struct flight *flight)
 {
 	struct service *service = flight->service;
 
-	if (flight->state == FLIGHT_STORE)
+	if (flight->state == FLIGHT_STORE || flight->is_detached)
 		return;
-	if (flight->state == FLIGHT_CHAT && flight_is_cacheable(flight) && !flight->is_detached &&
+	if (flight->state == FLIGHT_CHAT && flight_is_cacheable(flight) &&
 	    service->flights->detached < service->config->server.max_detached) {
 		flight->is_detached = true;
 		service->flights->detached++;

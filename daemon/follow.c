@@ -48,12 +48,12 @@ struct follow {
 	char *key;
 	uint64_t origin, block_ms;
 	enum follow_state state;
-	bool is_connected; /* as told */
-	bool is_noted;     /* `at` is a place in this Redis's log */
+	bool is_connected;        /* as told */
+	bool is_noted;            /* `at` is a place in this Redis's log */
 	struct position at, from; /* the last record seen; where this XREAD started */
 	char run_id[41];
-	bool is_other;     /* run_id is not the one before */
-	bool is_full;      /* the last XREAD gave as much as it may */
+	bool is_other; /* run_id is not the one before */
+	bool is_full;  /* the last XREAD gave as much as it may */
 };
 
 static void read_on(struct follow *follow);
@@ -202,7 +202,8 @@ static void refuse(struct follow *follow, const struct redisReply *reply)
 {
 	char text[120];
 
-	log_write(follow->log, LOG_LEVEL_WARNING, "follow_refused error=\"%s\"", log_quotable(text, sizeof(text), reply->str));
+	log_write(follow->log, LOG_LEVEL_WARNING, "follow_refused error=\"%s\"",
+		  log_quotable(text, sizeof(text), reply->str));
 	redis_reset(follow->redis, "Redis refuses to have its log followed");
 }
 

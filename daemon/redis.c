@@ -22,7 +22,7 @@
 #include <uv.h>
 
 #define PING_MS 1000
-#define EAGER_MS 1000    /* how long after a loss the attempts are close together */
+#define EAGER_MS 1000 /* how long after a loss the attempts are close together */
 #define EAGER_LEAST_MS 50
 #define EAGER_MOST_MS 100
 
@@ -46,10 +46,10 @@ struct redis {
 	struct deadline deadline;
 	struct resolver *resolver;
 	struct resolve_wait wait;
-	char *addresses;      /* a comma list, consumed as they are tried */
+	char *addresses; /* a comma list, consumed as they are tried */
 	char *next_address;
 	struct redis_link *link;
-	unsigned greetings;   /* replies still to come */
+	unsigned greetings; /* replies still to come */
 	bool pinging;
 	uint64_t ping_ms, heard_ms, lost_ms;
 };
@@ -115,8 +115,9 @@ static void on_greeting(redisAsyncContext *context, void *reply_data, void *data
 		char text[160];
 		log_write(redis->log, LOG_LEVEL_DEBUG, "redis_greeting connection=\"%s\" error=\"%s\"", redis->name,
 			  log_quotable(text, sizeof(text), reply->str));
-		redis_link_doom(redis->link, strncmp(reply->str, "LOADING", 7) == 0 ? "Redis is loading its data" :
-					     "Redis refuses the password, the database or a PING");
+		redis_link_doom(redis->link, strncmp(reply->str, "LOADING", 7) == 0
+						     ? "Redis is loading its data"
+						     : "Redis refuses the password, the database or a PING");
 		return;
 	}
 	if (--redis->greetings > 0)
@@ -164,8 +165,8 @@ static const struct redis_link_owner link_owner = {.connected = on_connected, .h
 
 static void connect_to(struct redis *redis, const char *address)
 {
-	redisAsyncContext *context =
-		redis->path ? redisAsyncConnectUnix(redis->path) : redisAsyncConnect(address, redis->port);
+	redisAsyncContext *context = redis->path ? redisAsyncConnectUnix(redis->path)
+						 : redisAsyncConnect(address, redis->port);
 
 	redis->state = REDIS_CONNECT;
 	wait_for(redis, redis->timeout_ms);

@@ -14,13 +14,13 @@
 struct redis_link {
 	uv_poll_t poll;
 	uv_idle_t flush;
-	redisAsyncContext *context; /* NULL when hiredis has freed it */
+	redisAsyncContext *context;           /* NULL when hiredis has freed it */
 	const struct redis_link_owner *owner; /* NULL after redis_link_drop() */
 	void *data;
-	int events;          /* watched */
-	unsigned open;       /* handles to close */
-	bool calling;        /* inside hiredis */
-	bool writing;        /* inside its write */
+	int events;    /* watched */
+	unsigned open; /* handles to close */
+	bool calling;  /* inside hiredis */
+	bool writing;  /* inside its write */
 	const char *doom;
 	char error[128];
 };

@@ -203,9 +203,11 @@ int result_write(struct buffer *out, uint64_t id, const struct result *result, b
 	size_t texts = result->best_query.length + result->original_query.length + result->finish_reason.length +
 		       result->model.length + result->usage.length;
 	if (result->stored)
-		texts += result->stored->answer.length + result->stored->question.length + result->stored->model.length +
-			 result->stored->usage.length + result->stored->finish_reason.length;
-	else if (result->fresh)
+		texts += result->stored->question.length + result->stored->model.length + result->stored->usage.length +
+			 result->stored->finish_reason.length;
+	if (with_answer && result->stored)
+		texts += result->stored->answer.length;
+	else if (with_answer && result->fresh)
 		texts += result->fresh->length;
 	int error = buffer_reserve(out, 1024 + texts);
 	if (error)

@@ -83,14 +83,15 @@ struct store_read {
 	void (*done)(struct store_read *read, int error);
 	void *data;
 
-	struct entry *entry;  /* alive (generation in force), its times set on this host's clock, without vector unless asked */
-	struct alias alias;   /* valid if has_alias; then `entry` is the alias's target */
+	struct entry
+		*entry; /* alive (generation in force), its times set on this host's clock, without vector unless asked */
+	struct alias alias; /* valid if has_alias; then `entry` is the alias's target */
 	bool has_alias;
-	uint64_t generation;  /* of the namespace, as of this read */
-	float *vector;        /* store_find_vector(): malloc'ed, the receiver's; NULL = not there */
+	uint64_t generation; /* of the namespace, as of this read */
+	float *vector;       /* store_find_vector(): malloc'ed, the receiver's; NULL = not there */
 	unsigned dimensions;
 
-	void *private;        /* the store's; NULL while not pending */
+	void *private; /* the store's; NULL while not pending */
 };
 
 /* Looks up `identity`: the entry itself, else an alive alias and its (alive) entry. Also reads (or makes, SET NX) the
@@ -189,8 +190,7 @@ struct store_aliases {
 	void *data;
 	void *private;
 };
-int store_aliases(struct store *store, struct store_aliases *aliases, struct slice namespace,
-		  const struct identity *entry);
+int store_aliases(struct store *store, struct store_aliases *aliases, struct slice namespace, const struct identity *entry);
 
 /* Cancel walks: no callback comes any more. */
 void store_walk_cancel(struct store_walk *walk);

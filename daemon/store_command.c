@@ -144,7 +144,8 @@ void command_send(struct command *command, struct redis *redis, struct talk *tal
 
 	assert(!command->overflow);
 	if (!context || command->overflow ||
-	    redisAsyncCommandArgv(context, on_reply, talk, command->count, command->arguments, command->lengths) != REDIS_OK) {
+	    redisAsyncCommandArgv(context, on_reply, talk, command->count, command->arguments, command->lengths) !=
+		    REDIS_OK) {
 		talk->lost = true;
 		return;
 	}

@@ -15,11 +15,11 @@
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "vectors travel in little endian and are used in place");
 
 static const char *const entry_fields[FIELD_VECTOR] = {
-	[FIELD_SCHEMA] = "schema",     [FIELD_NAMESPACE] = "namespace", [FIELD_GENERATION] = "generation",
-	[FIELD_QUESTION] = "question", [FIELD_ANSWER] = "answer",       [FIELD_MODEL] = "model",
-	[FIELD_USAGE] = "usage",       [FIELD_REQUEST] = "request",     [FIELD_FINISH_REASON] = "finish_reason",
-	[FIELD_SCOPE] = "scope",       [FIELD_COMPARED] = "compared",   [FIELD_TAGS] = "tags",
-	[FIELD_CREATED] = "created_ms", [FIELD_SOFT] = "soft_ms",       [FIELD_EXPIRE] = "expire_ms",
+	[FIELD_SCHEMA] = "schema",      [FIELD_NAMESPACE] = "namespace", [FIELD_GENERATION] = "generation",
+	[FIELD_QUESTION] = "question",  [FIELD_ANSWER] = "answer",       [FIELD_MODEL] = "model",
+	[FIELD_USAGE] = "usage",        [FIELD_REQUEST] = "request",     [FIELD_FINISH_REASON] = "finish_reason",
+	[FIELD_SCOPE] = "scope",        [FIELD_COMPARED] = "compared",   [FIELD_TAGS] = "tags",
+	[FIELD_CREATED] = "created_ms", [FIELD_SOFT] = "soft_ms",        [FIELD_EXPIRE] = "expire_ms",
 };
 
 static const char *const alias_fields[ALIAS_FIELD_COUNT] = {

@@ -471,10 +471,9 @@ static void flush_reply(struct talk *talk, unsigned n, const struct redisReply *
 
 static void start_phase(struct flush *flush, enum phase phase)
 {
-	static void (*const sends[])(struct flush *flush) = {
-		[PHASE_NAMES] = names_send,   [PHASE_SET] = set_send,
-		[PHASE_LIST] = list_send,     [PHASE_READ] = read_send,
-		[PHASE_REMOVE] = remove_send, [PHASE_COUNT_LIST] = count_list_send,
+	static void (*const sends[])(struct flush * flush) = {
+		[PHASE_NAMES] = names_send, [PHASE_SET] = set_send,       [PHASE_LIST] = list_send,
+		[PHASE_READ] = read_send,   [PHASE_REMOVE] = remove_send, [PHASE_COUNT_LIST] = count_list_send,
 	};
 
 	flush->phase = phase;

@@ -9,7 +9,8 @@
  *   store_write.c   the queue of jobs and who waits for them
  *   store_put.c     entries, aliases, vectors
  *   store_sweep.c   what has expired leaves the sorted sets
- *   store_remove.c  removal by entry, question, tag
+ *   store_remove.c  removal by entry, question, tag: finds what belongs together, a batch at a time
+ *   store_batch.c   … and removes the batch
  *   store_flush.c   a new generation, and the removal of what it left dead */
 #ifndef DAEMON_STORE_PRIVATE_H
 #define DAEMON_STORE_PRIVATE_H
@@ -23,10 +24,10 @@
 #include <uv.h>
 
 #define STORE_LOG_RECORDS "100000"
-#define STORE_ASKS 16384u      /* reads in the air */
-#define STORE_SPACES 16384u    /* generations remembered; a power of two is not needed */
-#define STORE_MARKS 4096u      /* a power of two */
-#define STORE_NAMESPACE 65     /* a name with its NUL */
+#define STORE_ASKS 16384u        /* reads in the air */
+#define STORE_SPACES 16384u      /* generations remembered; a power of two is not needed */
+#define STORE_MARKS 4096u        /* a power of two */
+#define STORE_NAMESPACE 65       /* a name with its NUL */
 #define STORE_TTL_SLACK_MS 60000 /* how long an expired member may outlast its key, so that clocks may differ */
 
 struct hasher;
@@ -168,13 +169,13 @@ void command_generation(struct command *command, uint64_t generation);
 struct space {
 	char name[STORE_NAMESPACE];
 	unsigned length;
-	uint64_t generation;   /* in force; 0 = unknown */
+	uint64_t generation;     /* in force; 0 = unknown */
 	uint64_t made, previous; /* a read found none and made this one in place of that */
-	uint64_t inherited;    /* counts as `generation` too: what was in force when Redis lost all its data */
-	unsigned flushes;      /* of ours, not yet in Redis: until then our own generation counts, whatever Redis says */
-	uint64_t changed;      /* the turn in which our own flush, or another's that we were told of, changed it */
-	unsigned verified;     /* the connection of writes that has seen it in Redis */
-	uint64_t longest_ms;   /* longest time to live written here, for a Redis that cannot compare */
+	uint64_t inherited;      /* counts as `generation` too: what was in force when Redis lost all its data */
+	unsigned flushes;        /* of ours, not yet in Redis: until then our own generation counts, whatever Redis says */
+	uint64_t changed;        /* the turn in which our own flush, or another's that we were told of, changed it */
+	unsigned verified;       /* the connection of writes that has seen it in Redis */
+	uint64_t longest_ms;     /* longest time to live written here, for a Redis that cannot compare */
 	UT_hash_handle hh;
 };
 
@@ -197,18 +198,18 @@ struct store {
 	struct deadline tick; /* started once, then only moved */
 
 	struct space *spaces;
-	uint64_t turn;        /* counts what a read may overlap */
-	uint64_t *marks;      /* by identity: the last turn in which it was removed; a collision only costs a hit */
+	uint64_t turn;   /* counts what a read may overlap */
+	uint64_t *marks; /* by identity: the last turn in which it was removed; a collision only costs a hit */
 	const struct store_events *events; /* may be NULL */
 	void *events_data;
 
-	struct ask *asks;     /* with a deadline, soonest first */
-	unsigned ask_count;   /* also those that only wait for late replies */
+	struct ask *asks;   /* with a deadline, soonest first */
+	unsigned ask_count; /* also those that only wait for late replies */
 
-	struct job *jobs;     /* the queue, oldest first: sent ones, then the others */
-	struct job *next;     /* the first that is not sent */
-	struct job *purges;   /* flushes that are removing what is dead */
-	struct job *waiters;  /* jobs somebody waits for, soonest deadline first */
+	struct job *jobs;    /* the queue, oldest first: sent ones, then the others */
+	struct job *next;    /* the first that is not sent */
+	struct job *purges;  /* flushes that are removing what is dead */
+	struct job *waiters; /* jobs somebody waits for, soonest deadline first */
 	size_t job_count, job_bytes;
 	size_t air_count, air_bytes;
 	struct job *barrier;  /* nothing is sent before it is done */
@@ -218,7 +219,7 @@ struct store {
 	unsigned connection;  /* counts the connections of writes */
 	bool compares;        /* this Redis knows PEXPIRE NX and GT */
 	char run_id[41];
-	bool emptied;         /* another Redis than before: a missing generation means that its data is gone */
+	bool emptied; /* another Redis than before: a missing generation means that its data is gone */
 	struct talk greeting, verifying;
 	bool is_greeted;
 	struct space *verified_space; /* while its generation is being read */
@@ -263,7 +264,7 @@ void store_arm(struct store *store, uint64_t at_ms);
 struct ask {
 	struct talk talk;
 	struct ask *prev, *next;
-	void (*send)(struct ask *ask);           /* the first round, when there is a connection */
+	void (*send)(struct ask *ask);             /* the first round, when there is a connection */
 	void (*ended)(struct ask *ask, int error); /* the one end; the memory is freed after it by whoever called it */
 	uint64_t due_ms, started_us;
 	bool is_sent, is_over;
@@ -315,19 +316,19 @@ int store_read_error(struct store *store, const struct redisReply *reply);
 
 struct job {
 	struct talk talk;
-	struct job *prev, *next;                 /* in the queue, or among the purges */
+	struct job *prev, *next; /* in the queue, or among the purges */
 	struct job *waiter_prev, *waiter_next;
-	void (*send)(struct job *job);           /* from its beginning */
-	void (*destroy)(struct job *job);        /* frees it; its talk has ended */
-	struct store_write *write;               /* who waits, or NULL */
+	void (*send)(struct job *job);    /* from its beginning */
+	void (*destroy)(struct job *job); /* frees it; its talk has ended */
+	struct store_write *write;        /* who waits, or NULL */
 	char namespace[STORE_NAMESPACE];
-	uint64_t generation;                     /* captured */
-	uint64_t expires_at_ms;                  /* 0 = never */
+	uint64_t generation;    /* captured */
+	uint64_t expires_at_ms; /* 0 = never */
 	uint64_t due_ms;
 	size_t bytes;
 	uint64_t entries, aliases, vectors, namespaces;
 	bool is_sent, is_waited, needs_generation, is_barrier, is_removal, is_purge, is_dry_run, while_up, is_vector;
-	char error[64];                          /* the first error reply */
+	char error[64]; /* the first error reply */
 };
 
 /* Queues `job`; `write` may be NULL. Returns 0 or ERROR_TOO_LARGE, and then the job is destroyed. */

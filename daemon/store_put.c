@@ -297,8 +297,8 @@ void store_put_vector(struct store *store, struct slice namespace, const struct 
 
 	if (ttl_ms == 0 || dimensions == 0 || !store->embedder8[0])
 		return;
-	struct put *put =
-		redis_context(store->writes) && !store->stalled ? put_create(store, namespace, vector_send, bytes) : NULL;
+	struct put *put = redis_context(store->writes) && !store->stalled ? put_create(store, namespace, vector_send, bytes)
+									  : NULL;
 	if (put)
 		put->vector = malloc(bytes);
 	if (!put || !put->vector) {

@@ -100,8 +100,7 @@ void asks_send(struct store *store)
 {
 	struct ask *ask, *next;
 
-	DL_FOREACH_SAFE(store->asks, ask, next)
-	{
+	DL_FOREACH_SAFE (store->asks, ask, next) {
 		if (ask->is_sent)
 			continue;
 		ask->is_sent = true;

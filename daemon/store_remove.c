@@ -7,92 +7,39 @@
  * A dry run counts instead of removing and goes on behind what it has counted.
  * What can go wrong: the connection breaks, or Redis takes no writes (the job starts anew; what was removed already is told and
  * only the records are sent again), the hash has expired (its places in the sets are removed all the same). */
-#include "store_private.h"
+#include "store_batch.h"
 
-#include "../proto/limits.h"
 #include "metrics.h"
 #include "part.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define TARGETS 16         /* members of the set in one batch */
-#define ALIASES_EACH 8     /* of each of them */
-#define ALIASES (TARGETS * ALIASES_EACH)
-#define VECTORS 128
-#define VECTORS_LISTED 32  /* of one question: those that live longest */
-#define TAGS_BYTES 1104    /* of one entry */
-
-enum selected { SELECT_ENTRY, SELECT_QUESTION, SELECT_TAG };
-enum phase { PHASE_LIST, PHASE_READ, PHASE_ALIASES, PHASE_VECTORS, PHASE_REMOVE, PHASE_RECORD };
-
-/* An entry, or an alias found by its own text. */
-struct target {
-	struct identity identity;
-	bool is_alias, is_match, has_more; /* has_more: aliases beyond those in this batch */
-	char digest[IDENTITY_HEX];         /* "" = not known */
-	char entry[IDENTITY_HEX];          /* of an alias */
-	char tags[TAGS_BYTES];
-};
-
-struct belonging {
-	struct identity identity;
-	char digest[IDENTITY_HEX];
-	char entry[IDENTITY_HEX];
-};
-
-struct vector_name {
-	char member[96];
-	char digest[IDENTITY_HEX];
-};
-
-struct batch {
-	enum phase phase;
-	unsigned target_count, alias_count, vector_count, unknown;
-	struct target targets[TARGETS];
-	struct belonging aliases[ALIASES];
-	struct vector_name vectors[VECTORS];
-	bool is_counted[3]; /* entries, aliases, vectors have a command of their own */
-	bool is_removing;   /* marked */
-};
-
-struct removal {
-	struct job job;
-	enum selected selected;
-	struct identity identity;
-	char tag[LIMIT_TAG_BYTES + 1];
-	size_t tag_length;
-	unsigned offset, alias_offset;
-	struct batch *batch;
-};
-
-static struct slice tag_of(const struct removal *removal)
+struct slice removal_tag(const struct removal *removal)
 {
 	return (struct slice){removal->tag, removal->tag_length};
 }
 
-static struct slice space_of(const struct removal *removal)
+struct slice removal_space(const struct removal *removal)
 {
 	return slice_of(removal->job.namespace);
 }
 
-static void put(struct removal *removal, struct command *command)
+void removal_put(struct removal *removal, struct command *command)
 {
 	command_send(command, removal->job.talk.store->writes, &removal->job.talk);
 }
 
-/* Starts a command on the set that the members are listed in. */
-static void start_on_set(struct removal *removal, struct command *command, const char *name)
+void removal_set(struct removal *removal, struct command *command, const char *name)
 {
 	char hex[IDENTITY_HEX];
 
 	identity_hex(&removal->identity, hex);
 	command_start(command, name);
 	if (removal->selected == SELECT_TAG)
-		command_space_key(command, removal->job.talk.store, "tag:", space_of(removal), tag_of(removal));
+		command_space_key(command, removal->job.talk.store, "tag:", removal_space(removal), removal_tag(removal));
 	else
-		command_space_key(command, removal->job.talk.store, "question:", space_of(removal), slice_of(hex));
+		command_space_key(command, removal->job.talk.store, "question:", removal_space(removal), slice_of(hex));
 }
 
 /* ---- LIST ---- */
@@ -146,10 +93,10 @@ static void list(struct removal *removal)
 		batch->targets[batch->target_count++].identity = removal->identity;
 		return;
 	}
-	start_on_set(removal, &command, "ZRANGE");
+	removal_set(removal, &command, "ZRANGE");
 	command_print(&command, "%u", removal->offset);
 	command_print(&command, "%u", removal->offset + TARGETS - 1);
-	put(removal, &command);
+	removal_put(removal, &command);
 }
 
 /* ---- READ, ALIASES, VECTORS ---- */
@@ -167,12 +114,12 @@ static void read_targets(struct removal *removal)
 		command_word(&command, "digest");
 		command_word(&command, "tags");
 		command_word(&command, "entry");
-		put(removal, &command);
+		removal_put(removal, &command);
 		command_start(&command, "ZRANGE");
 		command_identity(&command, store, "aliases:", &target->identity);
 		command_print(&command, "%u", removal->alias_offset);
 		command_print(&command, "%u", removal->alias_offset + ALIASES_EACH - 1);
-		put(removal, &command);
+		removal_put(removal, &command);
 	}
 }
 
@@ -206,8 +153,8 @@ static void take_target(struct removal *removal, struct target *target, const st
 	take_text(target->tags, sizeof(target->tags), reply_at(reply, 2));
 	take_text(target->entry, sizeof(target->entry), reply_at(reply, 3));
 	identity_hex(&removal->identity, hex);
-	target->is_match = !namespace.data || slice_equal(namespace, space_of(removal));
-	if (namespace.data && removal->selected == SELECT_TAG && !has_tag(target->tags, tag_of(removal)))
+	target->is_match = !namespace.data || slice_equal(namespace, removal_space(removal));
+	if (namespace.data && removal->selected == SELECT_TAG && !has_tag(target->tags, removal_tag(removal)))
 		target->is_match = false;
 	if (namespace.data && removal->selected == SELECT_QUESTION && strcmp(target->digest, hex) != 0)
 		target->is_match = false;
@@ -240,7 +187,7 @@ static void read_aliases(struct removal *removal)
 		command_start(&command, "HGET");
 		command_identity(&command, removal->job.talk.store, "alias:", &removal->batch->aliases[i].identity);
 		command_word(&command, "digest");
-		put(removal, &command);
+		removal_put(removal, &command);
 	}
 }
 
@@ -251,10 +198,10 @@ static void list_vectors(struct removal *removal, const char *digest)
 	if (!digest[0])
 		return;
 	command_start(&command, "ZREVRANGE");
-	command_space_key(&command, removal->job.talk.store, "question:", space_of(removal), slice_of(digest));
+	command_space_key(&command, removal->job.talk.store, "question:", removal_space(removal), slice_of(digest));
 	command_word(&command, "0");
 	command_print(&command, "%d", VECTORS_LISTED - 1);
-	put(removal, &command);
+	removal_put(removal, &command);
 }
 
 static void read_vectors(struct removal *removal)
@@ -274,241 +221,6 @@ static void take_vectors(struct removal *removal, const struct redisReply *reply
 		struct slice member = reply_text(reply_at(reply, i));
 		if (is_kind(member, "vector:"))
 			add_vector(removal->batch, member);
-	}
-}
-
-/* ---- REMOVE ---- */
-
-static void add_member(struct command *command, const char *kind, const struct identity *identity)
-{
-	char hex[IDENTITY_HEX];
-
-	identity_hex(identity, hex);
-	command_print(command, "%s%s", kind, hex);
-}
-
-/* Sends what was put together, if there is more in it than its name and key. Returns whether it did. */
-static bool put_unless_empty(struct removal *removal, struct command *command, int least)
-{
-	if (command->count < least)
-		return false;
-	put(removal, command);
-	return true;
-}
-
-/* Adds the keys of one kind to an UNLINK or an EXISTS. */
-static void add_keys(struct removal *removal, struct command *command, unsigned kind)
-{
-	const struct batch *batch = removal->batch;
-	const struct store *store = removal->job.talk.store;
-	unsigned targets = removal->alias_offset ? 0 : batch->target_count; /* counted with their first aliases */
-
-	for (unsigned i = 0; kind < 2 && i < targets; i++) {
-		const struct target *target = &batch->targets[i];
-		if (target->is_match && target->is_alias == (kind == 1))
-			command_identity(command, store, target->is_alias ? "alias:" : "entry:", &target->identity);
-	}
-	for (unsigned i = 0; kind == 1 && i < batch->alias_count; i++)
-		command_identity(command, store, "alias:", &batch->aliases[i].identity);
-	for (unsigned i = 0; kind == 2 && i < batch->vector_count; i++)
-		command_key(command, store, "", slice_of(batch->vectors[i].member));
-}
-
-static void put_keys(struct removal *removal, const char *name)
-{
-	struct command command;
-
-	for (unsigned kind = 0; kind < 3; kind++) {
-		command_start(&command, name);
-		add_keys(removal, &command, kind);
-		removal->batch->is_counted[kind] = put_unless_empty(removal, &command, 2);
-	}
-}
-
-/* Takes everything of the batch out of the directory. */
-static void leave_directory(struct removal *removal)
-{
-	const struct batch *batch = removal->batch;
-	struct command command;
-
-	command_start(&command, "ZREM");
-	command_key(&command, removal->job.talk.store, "directory:", space_of(removal));
-	for (unsigned i = 0; i < batch->target_count; i++)
-		if (batch->targets[i].is_match)
-			add_member(&command, batch->targets[i].is_alias ? "alias:" : "entry:", &batch->targets[i].identity);
-	for (unsigned i = 0; i < batch->alias_count; i++)
-		add_member(&command, "alias:", &batch->aliases[i].identity);
-	for (unsigned i = 0; i < batch->vector_count; i++)
-		command_word(&command, batch->vectors[i].member);
-	(void)put_unless_empty(removal, &command, 3);
-}
-
-static void leave_question(struct removal *removal, const char *digest, const char *kind, const struct identity *identity)
-{
-	struct command command;
-
-	if (!digest[0])
-		return;
-	command_start(&command, "ZREM");
-	command_space_key(&command, removal->job.talk.store, "question:", space_of(removal), slice_of(digest));
-	add_member(&command, kind, identity);
-	put(removal, &command);
-}
-
-static void leave_aliases(struct removal *removal, const char *entry, const struct identity *alias)
-{
-	struct command command;
-
-	if (!entry[0])
-		return;
-	command_start(&command, "ZREM");
-	command_key(&command, removal->job.talk.store, "aliases:", slice_of(entry));
-	add_member(&command, "alias:", alias);
-	put(removal, &command);
-}
-
-static void leave_tags(struct removal *removal, const struct target *target)
-{
-	struct slice rest = slice_of(target->tags), tag;
-	struct command command;
-
-	while (tags_next(&rest, &tag)) {
-		/* As long as it has more aliases, it must be listed again. */
-		if (target->has_more && removal->selected == SELECT_TAG && slice_equal(tag, tag_of(removal)))
-			continue;
-		command_start(&command, "ZREM");
-		command_space_key(&command, removal->job.talk.store, "tag:", space_of(removal), tag);
-		add_member(&command, "entry:", &target->identity);
-		put(removal, &command);
-	}
-}
-
-/* The listed set itself loses everything that is done with, whether it matched or not. */
-static void leave_set(struct removal *removal)
-{
-	const struct batch *batch = removal->batch;
-	struct command command;
-
-	if (removal->selected == SELECT_ENTRY)
-		return;
-	start_on_set(removal, &command, "ZREM");
-	for (unsigned i = 0; i < batch->target_count; i++)
-		if (!batch->targets[i].has_more)
-			add_member(&command, batch->targets[i].is_alias ? "alias:" : "entry:", &batch->targets[i].identity);
-	(void)put_unless_empty(removal, &command, 3);
-}
-
-static void leave_places(struct removal *removal)
-{
-	struct batch *batch = removal->batch;
-	struct command command;
-
-	leave_directory(removal);
-	for (unsigned i = 0; i < batch->target_count; i++) {
-		const struct target *target = &batch->targets[i];
-		if (!target->is_match)
-			continue;
-		if (!target->has_more || removal->selected != SELECT_QUESTION)
-			leave_question(removal, target->digest, target->is_alias ? "alias:" : "entry:", &target->identity);
-		leave_tags(removal, target);
-		if (target->is_alias)
-			leave_aliases(removal, target->entry, &target->identity);
-	}
-	for (unsigned i = 0; i < batch->alias_count; i++) {
-		leave_question(removal, batch->aliases[i].digest, "alias:", &batch->aliases[i].identity);
-		leave_aliases(removal, batch->aliases[i].entry, &batch->aliases[i].identity);
-	}
-	for (unsigned i = 0; i < batch->vector_count; i++) {
-		command_start(&command, "ZREM");
-		command_space_key(&command, removal->job.talk.store, "question:", space_of(removal),
-				  slice_of(batch->vectors[i].digest));
-		command_word(&command, batch->vectors[i].member);
-		put(removal, &command);
-	}
-	leave_set(removal);
-}
-
-/* Nothing that is read while the transaction is in the air may be handed out: it may have been read before. */
-static void mark(struct removal *removal, void (*how)(struct store *store, const struct identity *identity))
-{
-	struct batch *batch = removal->batch;
-
-	for (unsigned i = 0; i < batch->target_count; i++)
-		if (batch->targets[i].is_match)
-			how(removal->job.talk.store, &batch->targets[i].identity);
-	for (unsigned i = 0; i < batch->alias_count; i++)
-		how(removal->job.talk.store, &batch->aliases[i].identity);
-	batch->is_removing = how == store_mark_removing;
-}
-
-static void tell(struct store *store, struct slice namespace, const struct identity *identity)
-{
-	if (store->events && store->events->removed)
-		store->events->removed(store->events_data, namespace, identity);
-}
-
-static void tell_removed(struct removal *removal)
-{
-	struct batch *batch = removal->batch;
-	struct store *store = removal->job.talk.store;
-
-	for (unsigned i = 0; i < batch->target_count; i++)
-		if (batch->targets[i].is_match)
-			tell(store, space_of(removal), &batch->targets[i].identity);
-	for (unsigned i = 0; i < batch->alias_count; i++)
-		tell(store, space_of(removal), &batch->aliases[i].identity);
-}
-
-static void remove_batch(struct removal *removal)
-{
-	struct command command;
-
-	if (removal->job.is_dry_run) {
-		put_keys(removal, "EXISTS");
-		return;
-	}
-	mark(removal, store_mark_removing);
-	tell_removed(removal);
-	command_start(&command, "MULTI");
-	put(removal, &command);
-	put_keys(removal, "UNLINK");
-	leave_places(removal);
-	command_start(&command, "EXEC");
-	put(removal, &command);
-}
-
-/* The counts are the first replies of the transaction, or of the dry run. */
-static void take_count(struct removal *removal, unsigned n, const struct redisReply *reply)
-{
-	uint64_t *counts[] = {&removal->job.entries, &removal->job.aliases, &removal->job.vectors};
-	const struct batch *batch = removal->batch;
-
-	for (unsigned kind = 0, at = 0; kind < 3; kind++) {
-		if (!batch->is_counted[kind])
-			continue;
-		if (reply->type == REDIS_REPLY_ARRAY)
-			*counts[kind] += (uint64_t)reply_integer(reply_at(reply, at), 0);
-		else if (at == n)
-			*counts[kind] += (uint64_t)reply_integer(reply, 0);
-		at++;
-	}
-}
-
-/* ---- RECORD ---- */
-
-/* Aliases of a removed entry are dead without it; only those found by their own text are told. */
-static void record(struct removal *removal)
-{
-	struct store *store = removal->job.talk.store;
-	struct command command;
-
-	for (unsigned i = 0; i < removal->batch->target_count; i++) {
-		const struct target *target = &removal->batch->targets[i];
-		if (!target->is_match)
-			continue;
-		command_record(&command, store, "delete", &target->identity, space_of(removal),
-			       store_generation(store, space_of(removal)));
-		put(removal, &command);
 	}
 }
 
@@ -544,7 +256,7 @@ static void removal_reply(struct talk *talk, unsigned n, const struct redisReply
 		break;
 	case PHASE_REMOVE:
 		if (removal->job.is_dry_run || reply->type == REDIS_REPLY_ARRAY)
-			take_count(removal, n, reply);
+			batch_count(removal, n, reply);
 		break;
 	case PHASE_RECORD:
 		break;
@@ -587,13 +299,12 @@ static void start_phase(struct removal *removal, enum phase phase)
 		read_vectors(removal);
 		break;
 	case PHASE_REMOVE:
-		remove_batch(removal);
+		batch_remove(removal);
 		break;
 	case PHASE_RECORD:
-		if (removal->batch->is_removing)
-			mark(removal, store_mark_removed);
+		batch_removed(removal);
 		if (!removal->job.is_dry_run)
-			record(removal);
+			batch_record(removal);
 		break;
 	}
 }
@@ -646,8 +357,8 @@ static void removal_send(struct job *job)
 	}
 	if (!removal->batch)
 		removal->batch = calloc(1, sizeof(*removal->batch));
-	else if (removal->batch->is_removing)
-		mark(removal, store_mark_removed);
+	else
+		batch_removed(removal);
 	if (!removal->batch) {
 		job->talk.lost = true;
 		return;

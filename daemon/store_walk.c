@@ -32,15 +32,15 @@ struct walk {
 	struct slice namespace;
 	size_t limit, delivered;
 	bool with_vector;
-	struct member at;          /* the last one read; "" = none */
-	struct member done;        /* the last one handed out or passed over */
-	unsigned offset;           /* members of the same score before it, to be skipped */
+	struct member at;   /* the last one read; "" = none */
+	struct member done; /* the last one handed out or passed over */
+	unsigned offset;    /* members of the same score before it, to be skipped */
 	uint64_t turn;
-	unsigned batch;            /* entries to read at once */
-	unsigned count, next;      /* of members; the first not read yet */
-	bool is_last;              /* the directory ends with these members */
+	unsigned batch;       /* entries to read at once */
+	unsigned count, next; /* of members; the first not read yet */
+	bool is_last;         /* the directory ends with these members */
 	struct member members[MEMBERS];
-	unsigned reading;          /* entries in this pipeline */
+	unsigned reading; /* entries in this pipeline */
 	struct identity identities[BATCH_MOST];
 	struct found found[BATCH_MOST];
 	bool is_listing;
@@ -118,7 +118,8 @@ static void take_members(struct walk *walk, const struct redisReply *reply)
 	for (size_t i = 0; i < pairs && i < MEMBERS; i++) {
 		struct slice name = reply_text(reply_at(reply, 2 * i)), score = reply_text(reply_at(reply, 2 * i + 1));
 		struct member *member = &walk->members[walk->count];
-		if (!name.data || !score.data || name.length >= sizeof(member->name) || score.length >= sizeof(member->score))
+		if (!name.data || !score.data || name.length >= sizeof(member->name) ||
+		    score.length >= sizeof(member->score))
 			continue;
 		memcpy(member->name, name.data, name.length + 1);
 		memcpy(member->score, score.data, score.length + 1);

@@ -203,7 +203,8 @@ void job_note(struct job *job, const struct redisReply *reply)
 /* Whether Redis may take the same command later. */
 static bool is_passing(const char *error)
 {
-	static const char *const words[] = {"OOM", "READONLY", "LOADING", "MASTERDOWN", "BUSY ", "TRYAGAIN", "CLUSTERDOWN", "NOREPLICAS"};
+	static const char *const words[] = {"OOM",   "READONLY", "LOADING",     "MASTERDOWN",
+					    "BUSY ", "TRYAGAIN", "CLUSTERDOWN", "NOREPLICAS"};
 
 	for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++)
 		if (strncmp(error, words[i], strlen(words[i])) == 0)
@@ -315,8 +316,7 @@ static void verify(struct store *store, struct space *space)
 	store->verified_space = space;
 	store->verified_generation = 0;
 	store->verified_error = 0;
-	store->verifying =
-		(struct talk){.store = store, .reply = on_verify_reply, .round = on_verify_round};
+	store->verifying = (struct talk){.store = store, .reply = on_verify_reply, .round = on_verify_round};
 	command_start(&command, "SET");
 	command_key(&command, store, "generation:", (struct slice){space->name, space->length});
 	command_generation(&command, store_random());
@@ -381,8 +381,7 @@ static bool pump_one(struct store *store)
 
 static bool has_room(const struct store *store)
 {
-	return store->air_count < AIR_JOBS &&
-	       (store->air_count == 0 || store->air_bytes + store->next->bytes <= AIR_BYTES);
+	return store->air_count < AIR_JOBS && (store->air_count == 0 || store->air_bytes + store->next->bytes <= AIR_BYTES);
 }
 
 static void on_pump(uv_idle_t *pump)
@@ -485,20 +484,17 @@ void writes_lost(struct store *store)
 	store->stalled = false;
 	store->verified_space = NULL;
 	store->air_count = store->air_bytes = 0;
-	DL_FOREACH(store->jobs, job)
-	{
+	DL_FOREACH (store->jobs, job) {
 		assert(job->talk.awaited == 0);
 		job->is_sent = false;
 		job->error[0] = '\0';
 	}
-	DL_FOREACH(store->purges, job)
-	{
+	DL_FOREACH (store->purges, job) {
 		job->is_sent = false;
 		job->error[0] = '\0';
 	}
 	store->next = store->jobs;
-	DL_FOREACH_SAFE(store->jobs, job, next)
-	{
+	DL_FOREACH_SAFE (store->jobs, job, next) {
 		if (!job->while_up && !job->is_dry_run)
 			continue;
 		if (job->is_vector)
@@ -546,9 +542,9 @@ void writes_free(struct store *store)
 {
 	struct job *job, *next;
 
-	DL_FOREACH_SAFE(store->jobs, job, next)
+	DL_FOREACH_SAFE (store->jobs, job, next)
 		job->destroy(job);
-	DL_FOREACH_SAFE(store->purges, job, next)
+	DL_FOREACH_SAFE (store->purges, job, next)
 		job->destroy(job);
 	store->jobs = store->purges = NULL;
 }

@@ -49,8 +49,9 @@ struct world {
 
 static inline void server_exec(const struct world *world)
 {
-	const char *arguments[40] = {"redis-server", "--port",  "0",        "--unixsocket", world->socket, "--save",     "",
-				     "--dir",        world->directory, "--loglevel", "warning",  "--logfile", "redis.log"};
+	const char *arguments[40] = {"redis-server", "--port",    "0",        "--unixsocket",   world->socket,
+				     "--save",       "",          "--dir",    world->directory, "--loglevel",
+				     "warning",      "--logfile", "redis.log"};
 	int count = 13;
 
 	for (int i = 0; world->more[i]; i++)
@@ -110,6 +111,22 @@ static inline void server_pause(struct world *world)
 static inline void server_continue(struct world *world)
 {
 	assert_int_equal(kill(world->pid, SIGCONT), 0);
+}
+
+/* Moves the socket to where only the test finds it, and back. */
+static inline void server_hide(struct world *world)
+{
+	char shown[sizeof(world->socket)];
+
+	memcpy(shown, world->socket, sizeof(shown));
+	(void)snprintf(world->socket, sizeof(world->socket), "%s/h", world->directory);
+	assert_int_equal(rename(shown, world->socket), 0);
+}
+
+static inline void server_show(struct world *world)
+{
+	assert_int_equal(rename(world->socket, world->url + strlen("unix:")), 0);
+	(void)snprintf(world->socket, sizeof(world->socket), "%s", world->url + strlen("unix:"));
 }
 
 /* Runs one command beside the loop; the reply is the caller's. */
@@ -188,6 +205,7 @@ static inline void run_for(struct world *world, uint64_t ms)
 static inline void world_init(struct world *world)
 {
 	memset(world, 0, sizeof(*world));
+	(void)signal(SIGPIPE, SIG_IGN);
 	(void)snprintf(world->directory, sizeof(world->directory), "/tmp/sct.XXXXXX");
 	assert_non_null(mkdtemp(world->directory));
 	(void)snprintf(world->socket, sizeof(world->socket), "%s/r", world->directory);

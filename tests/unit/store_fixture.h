@@ -160,7 +160,8 @@ static inline struct identity digest_of(struct fixture *f, const char *namespace
 	return digest;
 }
 
-static inline struct entry entry_at(struct fixture *f, unsigned n, const char *namespace, const char *question, uint64_t ttl_ms)
+static inline struct entry entry_at(struct fixture *f, unsigned n, const char *namespace, const char *question,
+				    uint64_t ttl_ms)
 {
 	uint64_t now_ms = uv_now(&f->world.loop);
 

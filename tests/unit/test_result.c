@@ -297,19 +297,31 @@ static void a_stored_answer_with_all_its_keys(void **state)
 	must_be_nil(get(map, "reason"));
 }
 
-/* The bytes of a response, by which two are compared. */
-static struct buffer response_of(const struct result *result, bool with_answer)
+/* Whether both say the same, in the same order. How many bytes a number takes does not matter. */
+static void must_say_the_same(const struct result *one, const struct result *other, bool with_answer)
 {
-	struct buffer out;
+	const struct result *const results[] = {one, other};
+	msgpack_unpacked messages[2];
+	struct buffer outs[2];
 
-	buffer_init(&out, 1 << 20);
-	assert_int_equal(result_write(&out, 12, result, with_answer), 0);
-	return out;
+	for (int i = 0; i < 2; i++) {
+		size_t at = 0;
+		buffer_init(&outs[i], 1 << 20);
+		msgpack_unpacked_init(&messages[i]);
+		assert_int_equal(result_write(&outs[i], 12, results[i], with_answer), 0);
+		assert_int_equal(msgpack_unpack_next(&messages[i], outs[i].data, outs[i].length, &at), MSGPACK_UNPACK_SUCCESS);
+		assert_int_equal(at, outs[i].length);
+	}
+	assert_true(msgpack_object_equal(messages[0].data, messages[1].data));
+	for (int i = 0; i < 2; i++) {
+		msgpack_unpacked_destroy(&messages[i]);
+		buffer_deinit(&outs[i]);
+	}
 }
 
-static void a_ready_reply_is_the_same_as_one_made_anew(void **state)
+static void a_ready_reply_says_the_same_as_one_made_anew(void **state)
 {
-	static const int with_answer[] = {true, false};
+	static const enum tier tiers[] = {TIER_MEMORY, TIER_EXACT, TIER_STALE};
 	struct entry variants[] = {stored_entry(), stored_entry(), stored_entry(), stored_entry()};
 
 	(void)state;
@@ -321,13 +333,12 @@ static void a_ready_reply_is_the_same_as_one_made_anew(void **state)
 		struct entry *ready = entry_copy(&variants[i]);
 		assert_non_null(ready);
 		assert_non_null(ready->result.data);
-		for (int k = 0; k < 2; k++) {
-			const struct result first = of_memory(ready), second = of_memory(&variants[i]);
-			struct buffer one = response_of(&first, with_answer[k]), other = response_of(&second, with_answer[k]);
-			assert_int_equal(one.length, other.length);
-			assert_memory_equal(one.data, other.data, one.length);
-			buffer_deinit(&one);
-			buffer_deinit(&other);
+		for (size_t k = 0; k < sizeof(tiers) / sizeof(tiers[0]); k++) {
+			struct result first = of_memory(ready), second = of_memory(&variants[i]);
+			first.tier = second.tier = tiers[k];
+			first.total_ms = second.total_ms = 0.017;
+			must_say_the_same(&first, &second, true);
+			must_say_the_same(&first, &second, false);
 		}
 		entry_destroy(ready);
 	}
@@ -431,6 +442,24 @@ static void what_does_not_fit_is_not_begun(void **state)
 	}
 }
 
+static void the_end_of_a_stream_needs_no_room_for_its_answer(void **state)
+{
+	struct place *place = *state;
+	struct result result = of_the_model(place, "x");
+	struct entry entry = stored_entry();
+	char text[8192];
+
+	memset(text, 'x', sizeof(text));
+	assert_int_equal(answer_append(&place->fresh, (struct slice){text, sizeof(text)}), 0);
+	entry.answer = (struct slice){text, sizeof(text)};
+	const struct result stored = of_memory(&entry);
+	buffer_deinit(&place->out);
+	buffer_init(&place->out, 4096);
+	(void)respond(place, 1, &result, false);
+	(void)respond(place, 1, &stored, false);
+	assert_int_equal(result_write(&place->out, 1, &result, true), ERROR_TOO_LARGE);
+}
+
 static void usage_is_read_as_far_as_it_goes(void **state)
 {
 	static const struct {
@@ -481,12 +510,13 @@ int main(void)
 		SCENARIO(a_large_answer_in_many_pieces_is_whole),
 		SCENARIO(a_miss_says_why_and_has_no_answer),
 		SCENARIO(a_stored_answer_with_all_its_keys),
-		SCENARIO(a_ready_reply_is_the_same_as_one_made_anew),
+		SCENARIO(a_ready_reply_says_the_same_as_one_made_anew),
 		SCENARIO(a_ready_reply_is_not_used_where_it_would_be_wrong),
 		SCENARIO(every_tier_has_its_word),
 		SCENARIO(chunks_of_every_size),
 		SCENARIO(an_error_is_one_text),
 		SCENARIO(what_does_not_fit_is_not_begun),
+		SCENARIO(the_end_of_a_stream_needs_no_room_for_its_answer),
 		SCENARIO(usage_is_read_as_far_as_it_goes),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

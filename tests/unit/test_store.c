@@ -51,7 +51,7 @@ static void the_schema_is_what_the_header_says(void **state)
 	struct fixture *f = *state;
 	char key[200], hex[IDENTITY_HEX];
 	struct identity identity = identity_at(1);
-	static const char *const fields[] = {"schema", "namespace", "generation", "question", "answer", "model",
+	static const char *const fields[] = {"schema", "namespace", "generation", "question", "answer",          "model",
 					     "scope",  "tags",      "created_ms", "soft_ms",  "vector:" EMBEDDER};
 
 	add(f, 1, "default", "q");

@@ -27,7 +27,8 @@ static bool has_vector(struct fixture *f, const char *namespace, const char *tex
 /* The names of all keys, sorted, one a line. */
 static char *keyspace(struct fixture *f)
 {
-	redisReply *reply = server_reply(&f->world, "EVAL %s 0", "local k = redis.call('KEYS', '*') table.sort(k) return table.concat(k, '\\n')");
+	redisReply *reply = server_reply(&f->world, "EVAL %s 0",
+					 "local k = redis.call('KEYS', '*') table.sort(k) return table.concat(k, '\\n')");
 
 	assert_int_equal(reply->type, REDIS_REPLY_STRING);
 	char *names = strdup(reply->str);
@@ -407,8 +408,9 @@ static void members_of_one_score_are_all_seen(void **state)
 
 	for (unsigned n = 0; n < 300; n++)
 		add(f, n, "default", "q");
-	server_do(&f->world, "EVAL %s 1 " PREFIX "directory:default",
-		  "for _, m in ipairs(redis.call('ZRANGE', KEYS[1], 0, -1)) do redis.call('ZADD', KEYS[1], 1900000000000, m) end");
+	server_do(
+		&f->world, "EVAL %s 1 " PREFIX "directory:default",
+		"for _, m in ipairs(redis.call('ZRANGE', KEYS[1], 0, -1)) do redis.call('ZADD', KEYS[1], 1900000000000, m) end");
 	for (char next[128] = "";;) {
 		walking->done = false;
 		walking->walk = (struct store_walk){.entry = on_entry, .done = on_walked, .data = walking};
