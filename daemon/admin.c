@@ -68,7 +68,7 @@ static void say_part(msgpack_packer *pack, const struct part *part, uint64_t now
 /* 2 = no new question can be answered, 1 = something is off. */
 static unsigned health_status(const struct service *service, size_t upstreams_down, bool is_part_down)
 {
-	if (service->config->upstream_count > 0 && upstreams_down == service->config->upstream_count)
+	if (upstreams_down == service->config->upstream_count)
 		return 2;
 	return is_part_down || service->draining ? 1 : 0;
 }

@@ -1,5 +1,5 @@
-/* All goes well: a message is read and checked, its question resolved and hashed; memory answers at once, or a flight is
- * joined and the call waits; then its result is appended to the connection's output, and the call ends.
+/* All goes well: a message is read and checked; memory answers its question at once, or a flight is joined and the call waits
+ * (call_question.c); then its result is appended to the connection's output, and the call ends.
  * What can go wrong: a fault in the message (answered under its id; without a usable id the connection ends), too much in
  * flight (BUSY), the caller's own deadline (TIMEOUT), cancel (CANCELLED), the flight's failure, an output that the client
  * does not read (the connection ends). */
@@ -8,9 +8,6 @@
 #include "admin.h"
 #include "clock.h"
 #include "conn.h"
-#include "memory_cache.h"
-#include "recall.h"
-#include "replica.h"
 #include "service.h"
 
 #include "../proto/scanner.h"
@@ -102,8 +99,7 @@ static int write_chunks(struct buffer *out, uint64_t id, struct slice text)
 	return error;
 }
 
-static void send_result(struct calls *calls, uint64_t id, uint64_t number, uint64_t started_us, bool stream,
-			struct result *result)
+void call_answer(struct calls *calls, uint64_t id, uint64_t number, uint64_t started_us, bool stream, struct result *result)
 {
 	struct buffer *out = conn_out(calls->conn);
 	uint64_t took_us = clock_us() - started_us;
@@ -185,7 +181,7 @@ static void rider_hit(struct rider *rider, struct result *result)
 {
 	struct call *call = (struct call *)rider;
 
-	send_result(call->calls, call->id, call->number, call->started_us, call->stream, result);
+	call_answer(call->calls, call->id, call->number, call->started_us, call->stream, result);
 	call_end(call);
 }
 
@@ -198,7 +194,8 @@ static void rider_miss(struct rider *rider, struct result *result)
 		rider_hit(rider, result);
 		return;
 	}
-	(void)fault_set(&fault, ERROR_NOT_FOUND, "field=cache", "nothing stored may be served (%s), and the model was not to be asked",
+	(void)fault_set(&fault, ERROR_NOT_FOUND, "field=cache",
+			"nothing stored may be served (%s), and the model was not to be asked",
 			reason_name(result->reason) ? reason_name(result->reason) : reason_name(REASON_no_candidate));
 	call_fail(call, &fault);
 }
@@ -227,9 +224,10 @@ static void rider_added(struct rider *rider, const struct identity *entry, const
 
 	/* {"entry": hex, "stored": where} */
 	identity_hex(entry, hex);
-	int length = snprintf(result, sizeof(result), "\x82\xa5"
-						      "entry\xd9%c%s\xa6"
-						      "stored%c%s",
+	int length = snprintf(result, sizeof(result),
+			      "\x82\xa5"
+			      "entry\xd9%c%s\xa6"
+			      "stored%c%s",
 			      IDENTITY_HEX - 1, hex, (char)(0xa0 | strlen(stored)), stored);
 	call_finish(call, (struct slice){result, (size_t)length});
 }
@@ -258,7 +256,7 @@ static bool call_talk(struct call *call)
 	}
 	if (!flight_ended(&call->rider, &result))
 		return false;
-	send_result(calls, call->id, call->number, call->started_us, call->stream, &result);
+	call_answer(calls, call->id, call->number, call->started_us, call->stream, &result);
 	call_end(call);
 	return false;
 }
@@ -281,8 +279,7 @@ void calls_close(struct calls *calls)
 {
 	struct call *call, *next;
 
-	HASH_ITER(hh, calls->by_id, call, next)
-	{
+	HASH_ITER (hh, calls->by_id, call, next) {
 		if (call->work)
 			call->cancel(call->work);
 		call_end(call);
@@ -300,119 +297,33 @@ void calls_fail(struct calls *calls, const struct fault *fault)
 	}
 }
 
-/* ---- questions ---- */
-
-/* Whether the namespace allows its callers this context: "any", or a list of all, system and label. */
-static bool context_allowed(const char *allowed, struct slice context)
-{
-	const char *kind = !context.data || slice_equal(context, SLICE("all")) ? "all"
-			   : slice_equal(context, SLICE("system"))             ? "system"
-									       : "label";
-
-	return strcmp(allowed, "any") == 0 || strstr(allowed, kind) != NULL;
-}
-
-static int check_policy(const struct request *request, const struct config_namespace *space, struct fault *fault)
-{
-	char detail[64];
-
-	if (request->has_threshold && request->threshold < space->threshold_min) {
-		(void)snprintf(detail, sizeof(detail), "field=threshold limit=%g", space->threshold_min);
-		return fault_set(fault, ERROR_INVALID, detail, "this namespace allows no threshold under %g", space->threshold_min);
-	}
-	if (!context_allowed(space->context, request->context))
-		return fault_set(fault, ERROR_INVALID, "field=context", "this namespace allows only: %s", space->context);
-	if (request->method == METHOD_add && request->has_ttl && request->ttl_s == 0)
-		return fault_set(fault, ERROR_INVALID, "field=ttl", "what is added must live for at least one second");
-	return 0;
-}
-
-/* Finds out which question is asked, of whom, and its identity. */
-static int resolve(struct service *service, const struct request *request, struct slice message, struct question *question,
-		   struct fault *fault)
-{
-	const struct config *config = service->config;
-
-	*question = (struct question){.message = message, .request = request};
-	question->space = config_namespace(config, request->namespace);
-	int error = check_policy(request, question->space, fault);
-	if (error)
-		return error;
-	question->model = request->model.data ? request->model : SLICE("");
-	if (config->upstream_count > 0) {
-		question->upstream = config_upstream_for(config, request->model, &question->model);
-		if (!question->upstream)
-			return fault_set(fault, ERROR_INVALID, "field=model", "%s",
-					 request->model.data ? "no upstream serves this model"
-							     : "a model must be named: the configuration names none");
-	}
-	question->ttl_s = request->has_ttl ? request->ttl_s : (uint32_t)question->space->ttl;
-	const struct identity_source source = {
-		.namespace = request->namespace,
-		.upstream = question->upstream ? slice_of(question->upstream->name) : SLICE(""),
-		.model = question->model,
-		.parameters = request->parameters,
-		.prompt = request->prompt,
-		.messages = request->messages,
-		.question = request->question,
-		.context = request->context,
-	};
-	return identity_of(service->hasher, &source, &question->identity, fault);
-}
-
-static struct policy policy_of(const struct request *request, const struct config_namespace *space)
-{
-	return (struct policy){
-		.threshold = request->has_threshold ? request->threshold : space->threshold,
-		.exact_only = request->mode_exact || space->mode == CONFIG_MODE_EXACT,
-		.refresh = request->cache == CACHE_REFRESH,
-		.has_max_age = request->has_max_age,
-		.max_age_s = request->max_age_s,
-	};
-}
-
-/* The memory tier. Returns whether it has answered. */
-static bool answer_from_memory(struct calls *calls, uint64_t id, const struct recalled *known, uint64_t started_us)
-{
-	struct service *service = calls->service;
-	const struct policy *policy = &known->policy;
-	uint64_t now_ms = deadlines_now_ms(service->deadlines);
-	struct memory_hit hit;
-
-	if (policy->refresh || !replica_is_current(service) ||
-	    !memory_cache_get(service->memory, &known->identity, now_ms, &hit))
-		return false;
-	enum reason reason = hit.alias ? decide_alias(hit.alias, hit.entry, policy, now_ms)
-				       : decide_exact(hit.entry, policy, now_ms);
-	if (reason != REASON_NONE)
-		return false;
-	struct usage usage = usage_read(hit.entry->usage);
-	struct result result = {
-		.tier = TIER_MEMORY,
-		.stored = hit.entry,
-		.has_similarity = true,
-		.similarity = hit.alias ? hit.alias->similarity : 1.0,
-		.original_query = hit.entry->question,
-		.age_s = now_ms > hit.entry->created_at_ms ? (now_ms - hit.entry->created_at_ms) / 1000 : 0,
-		.ttl_s = (hit.entry->fresh_until_at_ms - now_ms) / 1000,
-		.saved_tokens = usage.total_tokens,
-	};
-	if (known->upstream)
-		result.saved_usd = ((double)usage.prompt_tokens * known->upstream->price_input +
-				    (double)usage.completion_tokens * known->upstream->price_output) /
-				   1e6;
-	send_result(calls, id, service->requests, started_us, known->stream, &result);
-	return true;
-}
-
 /* ---- messages ---- */
 
-static int check_room(const struct calls *calls, struct fault *fault)
+/* Methods that are answered at once take no room, so that an overloaded daemon can still be looked at. */
+static bool needs_room(enum method method)
+{
+	switch (method) {
+	case METHOD_hello:
+	case METHOD_ping:
+	case METHOD_stats:
+	case METHOD_health:
+	case METHOD_config:
+	case METHOD_reload:
+	case METHOD_drain:
+		return false;
+	default:
+		return true;
+	}
+}
+
+static int check_room(const struct calls *calls, enum method method, struct fault *fault)
 {
 	const struct service *service = calls->service;
 	char detail[64];
 	uint64_t limit = 0;
 
+	if (!needs_room(method))
+		return 0;
 	if (calls->count >= service->config->server.max_in_flight_per_connection)
 		limit = service->config->server.max_in_flight_per_connection;
 	else if (service->in_flight >= service->config->server.max_in_flight)
@@ -424,13 +335,12 @@ static int check_room(const struct calls *calls, struct fault *fault)
 			 calls->count >= service->config->server.max_in_flight_per_connection ? " on this connection" : "");
 }
 
-/* Opens a call; from here on it has its one response, by call_finish() or call_fail(). */
-static struct call *call_open(struct calls *calls, const struct request *request, uint64_t started_us, struct fault *fault)
+struct call *call_open(struct calls *calls, const struct request *request, uint64_t started_us, struct fault *fault)
 {
 	struct service *service = calls->service;
 	struct call *call;
 
-	if (check_room(calls, fault) != 0) {
+	if (check_room(calls, request->method, fault) != 0) {
 		service->metrics.busy++;
 		return NULL;
 	}
@@ -466,43 +376,6 @@ static struct call *call_open(struct calls *calls, const struct request *request
 	return call;
 }
 
-static int handle_question(struct calls *calls, const struct request *request, struct slice message, struct slice params,
-			   uint64_t started_us, struct fault *fault)
-{
-	struct service *service = calls->service;
-	struct question question;
-	int error = resolve(service, request, message, &question, fault);
-
-	if (error)
-		return error;
-	const struct recalled meaning = {
-		.identity = question.identity,
-		.policy = policy_of(request, question.space),
-		.upstream = question.upstream,
-		.stream = request->stream,
-	};
-	if (request->method != METHOD_add && answer_from_memory(calls, request->id, &meaning, started_us)) {
-		if (request->method == METHOD_get_or_generate)
-			recall_put(service->recall, params, &meaning);
-		return 0;
-	}
-	struct call *call = call_open(calls, request, started_us, fault);
-	if (!call)
-		return fault->code;
-	call->rider.policy = meaning.policy;
-	call->rider.only = request->cache == CACHE_ONLY || request->method == METHOD_lookup;
-	call->rider.no_store = request->cache == CACHE_NO_STORE;
-	if (request->method == METHOD_add)
-		error = flight_add(service, &call->rider, &question, fault);
-	else if (request->method == METHOD_lookup)
-		error = flight_lookup(service, &call->rider, &question, fault);
-	else
-		error = flight_ask(service, &call->rider, &question, fault);
-	if (error)
-		call_fail(call, fault);
-	return 0;
-}
-
 static void log_denied(const struct calls *calls, enum method method)
 {
 	struct service *service = calls->service;
@@ -523,20 +396,19 @@ static int handle_request(struct calls *calls, struct request *request, struct s
 
 	if (method_caller(method) == METHOD_ADMIN && !conn_is_admin(calls->conn)) {
 		log_denied(calls, method);
-		return fault_set(fault, ERROR_DENIED, "", "%s is for root, the daemon's user and members of server.admin_group",
-				 method_name(method));
+		return fault_set(fault, ERROR_DENIED, "",
+				 "%s is for root, the daemon's user and members of server.admin_group", method_name(method));
 	}
 	if (service->draining && method != METHOD_ping && method != METHOD_hello && method != METHOD_health &&
 	    method != METHOD_stats)
 		return fault_set(fault, ERROR_DRAINING, "", "the daemon is ending: connect again for its successor");
-	const struct recalled *known = method == METHOD_get_or_generate ? recall_get(service->recall, params) : NULL;
-	if (known && answer_from_memory(calls, request->id, known, started_us))
+	if (method == METHOD_get_or_generate && question_recall(calls, request->id, params, started_us))
 		return 0;
 	int error = request_read_params(params, request, fault);
 	if (error)
 		return error;
 	if (method == METHOD_get_or_generate || method == METHOD_lookup || method == METHOD_add)
-		return handle_question(calls, request, message, params, started_us, fault);
+		return question_handle(calls, request, message, params, started_us, fault);
 	struct call *call = call_open(calls, request, started_us, fault);
 	if (!call)
 		return fault->code;
@@ -598,8 +470,8 @@ void call_unreadable(struct calls *calls, int code)
 	if (code == ERROR_TOO_LARGE) {
 		(void)snprintf(detail, sizeof(detail), "limit=%llu",
 			       (unsigned long long)service->config->server.max_message_bytes);
-		(void)fault_set(&fault, code, detail, "a message may have at most this many bytes, and %d levels of arrays and maps",
-				LIMIT_DEPTH);
+		(void)fault_set(&fault, code, detail,
+				"a message may have at most this many bytes, and %d levels of arrays and maps", LIMIT_DEPTH);
 	} else {
 		(void)fault_set(&fault, ERROR_INVALID, "field=message", "this is not MessagePack");
 	}

@@ -39,7 +39,7 @@ enum conn_state {
 };
 
 struct conn {
-	uv_pipe_t pipe; /* first: libuv's callbacks get this */
+	uv_pipe_t pipe;                       /* first: libuv's callbacks get this */
 	struct conn *prev, *next;             /* server->conns */
 	struct conn *awake_prev, *awake_next; /* server->awake */
 	bool is_awake;
@@ -59,7 +59,7 @@ struct conn {
 	struct buffer in;
 	struct buffer out, writing;
 	uv_write_t write;
-	size_t unsent; /* of `writing`, when the stall deadline was started */
+	size_t unsent;         /* of `writing`, when the stall deadline was started */
 	struct deadline stall; /* while `is_writing`, and in CONN_LINGERING */
 	struct calls calls;
 };
@@ -292,7 +292,8 @@ static void stall_expired(struct deadline *stall)
 	}
 	service->metrics.connections_stalled++;
 	if (log_allows(&conn->server->stall_log, deadlines_now_ms(service->deadlines), &left_out))
-		log_write(&service->log, LOG_LEVEL_WARNING, "client_stalled conn=%llu uid=%u unread=%zu calls=%zu left_out=%llu",
+		log_write(&service->log, LOG_LEVEL_WARNING,
+			  "client_stalled conn=%llu uid=%u unread=%zu calls=%zu left_out=%llu",
 			  (unsigned long long)conn->number, (unsigned)conn->uid, conn_unread(conn), conn->calls.count,
 			  (unsigned long long)left_out);
 	conn_close(conn, "the client did not read for server.write_timeout_ms");
@@ -370,8 +371,8 @@ static void conn_end(struct conn *conn)
 	conn_sleep(conn);
 	conn->state = CONN_CLOSED;
 	deadline_stop(conn->service->deadlines, &conn->stall);
-	log_write(&conn->service->log, LOG_LEVEL_DEBUG, "disconnected conn=%llu why=\"%s\"", (unsigned long long)conn->number,
-		  conn->why);
+	log_write(&conn->service->log, LOG_LEVEL_DEBUG, "disconnected conn=%llu why=\"%s\"",
+		  (unsigned long long)conn->number, conn->why);
 	calls_close(&conn->calls);
 	uv_close((uv_handle_t *)&conn->pipe, on_closed);
 }
@@ -467,7 +468,7 @@ size_t conns_unread(const struct server *server)
 	size_t sum = 0;
 
 	DL_FOREACH2(server->conns, conn, next)
-		sum += conn_unread(conn);
+	sum += conn_unread(conn);
 	return sum;
 }
 

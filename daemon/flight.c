@@ -191,7 +191,8 @@ static bool serve_candidates(struct flight *flight)
 	while (flight->fetching < 0 && (wanted = riders_wanted_candidate(flight)) >= 0) {
 		const struct identity *identity = &flight->search.candidates[wanted].identity;
 		struct memory_hit hit;
-		if (memory_cache_get(service->memory, identity, deadlines_now_ms(service->deadlines), &hit) && !hit.alias) {
+		if (replica_is_current(service) &&
+		    memory_cache_get(service->memory, identity, deadlines_now_ms(service->deadlines), &hit) && !hit.alias) {
 			riders_serve_candidate(flight, (size_t)wanted, hit.entry);
 			continue;
 		}

@@ -2,6 +2,7 @@
 #include "flight_private.h"
 
 #include "memory_cache.h"
+#include "replica.h"
 
 #include "../proto/reader.h"
 
@@ -282,7 +283,8 @@ static const struct entry *stale_entry(struct flight *flight)
 		return NULL;
 	if (flight->stale)
 		return flight->stale;
-	if (memory_cache_get(service->memory, &flight->identity, deadlines_now_ms(service->deadlines), &hit) && !hit.alias)
+	if (replica_is_current(service) &&
+	    memory_cache_get(service->memory, &flight->identity, deadlines_now_ms(service->deadlines), &hit) && !hit.alias)
 		return hit.entry;
 	return NULL;
 }

@@ -1,11 +1,11 @@
-/* All goes well: the end of the log is noted, everything is reloaded, and then XREAD waits in Redis for what comes behind; its
- * BLOCK is shorter than the connection's own patience, so a hung Redis is noticed.
+/* All goes well: the end of the log is noted, everything is reloaded, and then XREAD waits in Redis for what comes
+ * behind; its BLOCK is shorter than the connection's own patience, so a hung Redis is noticed.
  *
- * With every XREAD the state of the stream is asked for in the same pipeline: records were lost if the first record there is
- * younger than where we read from, or if the stream has ended before it. That is on the safe side: a reload too many costs
- * time, a lost record would leave a removed answer in memory.
- * What can go wrong: the connection breaks (the log goes on from the last record seen), another Redis answers (reload), records
- * were trimmed (reload), Redis refuses XREAD (the connection is made anew, later). */
+ * With every XREAD the state of the stream is asked for in the same pipeline: records were lost if the first record there
+ * is younger than where we read from, or if the stream has ended before it. That is on the safe side: a reload too many
+ * costs time, a lost record would leave a removed answer in memory. What can go wrong: the connection breaks (the log
+ * goes on from the last record seen), another Redis answers (reload), records were trimmed (reload), Redis refuses XREAD
+ * (the connection is made anew, later). */
 #include "follow.h"
 
 #include "../proto/error.h"

@@ -31,7 +31,8 @@ struct follow_events {
 	void (*removed)(void *data, struct slice namespace, const struct identity *identity);
 	/* A namespace was flushed and has a new generation. */
 	void (*flushed)(void *data, struct slice namespace, uint64_t generation);
-	/* Everything must be read again: at the start, and when records were lost. The tail already notes what comes after. */
+	/* Everything must be read again: at the start, and when records were lost. The tail already notes what comes
+	 * after. */
 	void (*reload)(void *data);
 	/* The tail is connected and up to date (true), or was lost (false). */
 	void (*connected)(void *data, bool connected);

@@ -28,6 +28,7 @@
 #include <uv.h>
 
 #define HTTP_HEAD_BYTES 65536
+#define SECRET_BEGINNING 8
 #define HTTP_IDLE_CONNECTIONS 16L
 #define HTTP_IDLE_S 60L
 #define HTTP_URL_BYTES 2304
@@ -499,6 +500,19 @@ int http_start(struct http *http, struct http_request *request)
 	DL_APPEND(http->lists[QUEUED], t);
 	(void)uv_idle_start(&http->starter, on_starter);
 	return 0;
+}
+
+void http_hide_secret(const struct http_target *target, char *text)
+{
+	size_t whole = target->secret ? strlen(target->secret) : 0;
+
+	for (size_t i = 0; whole > 0 && text[i]; i++) {
+		size_t same = 0;
+		while (same < whole && text[i + same] == target->secret[same])
+			same++;
+		if (same == whole || same >= SECRET_BEGINNING)
+			memset(text + i, '*', same);
+	}
 }
 
 void http_cancel(struct http_request *request)

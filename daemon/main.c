@@ -197,8 +197,9 @@ static void tell_what_is_lost(struct program *program, const char *why)
 	size_t writes = 0, bytes = service->store ? store_queue(service->store, &writes) : 0;
 
 	if (service->in_flight || flights_count(service->flights) || writes)
-		log_write(&service->log, LOG_LEVEL_WARNING, "ended_early why=\"%s\" calls=%zu flights=%zu writes=%zu bytes=%zu", why,
-			  service->in_flight, flights_count(service->flights), writes, bytes);
+		log_write(&service->log, LOG_LEVEL_WARNING,
+			  "ended_early why=\"%s\" calls=%zu flights=%zu writes=%zu bytes=%zu", why, service->in_flight,
+			  flights_count(service->flights), writes, bytes);
 }
 
 /* Goes on with ending as soon as it can; called after each turn. */

@@ -1,7 +1,7 @@
-/* All goes well: a name is resolved once, the connection is made, greeted (AUTH, SELECT, PING) and UP; while nothing arrives,
- * a PING a second asks whether anybody is there.
- * What can go wrong: no address answers (each is tried before the attempt counts as failed), nothing comes in time (the
- * connection is dropped, whatever hiredis thinks of it), Redis is loading or wants another password (tried again later).
+/* All goes well: a name is resolved once, the connection is made, greeted (AUTH, SELECT, PING) and UP; while nothing
+ * arrives, a PING a second asks whether anybody is there. What can go wrong: no address answers (each is tried before the
+ * attempt counts as failed), nothing comes in time (the connection is dropped, whatever hiredis thinks of it), Redis is
+ * loading or wants another password (tried again later).
  *
  * One deadline drives every state. It is started once and from then on only moved, which cannot fail. */
 #include "redis.h"

@@ -4,8 +4,8 @@
  *    ^                                                                                                         │
  *    └─ error, EOF, or no reply within timeout_ms (every pending callback gets NULL) ─ UP <─ GREET (AUTH SELECT PING)
  *
- * A wrapper thin enough to keep hiredis's own command functions: redis_context() gives the context while UP. hiredis's headers
- * are included here and nowhere else. */
+ * A wrapper thin enough to keep hiredis's own command functions: redis_context() gives the context while UP. hiredis's
+ * headers are included here and nowhere else. */
 #ifndef DAEMON_REDIS_H
 #define DAEMON_REDIS_H
 
@@ -41,7 +41,8 @@ struct redis *redis_create(struct uv_loop_s *loop, struct deadlines *deadlines, 
 			   const char *name, const struct redis_events *events, void *data, const struct log *log);
 
 /* Closes the connection: pending commands get NULL replies before it returns, then no event comes any more. Must not be
- * called from within a callback of a command or an event. Memory is freed when libuv has closed the handles. NULL is nothing. */
+ * called from within a callback of a command or an event. Memory is freed when libuv has closed the handles. NULL is
+ * nothing. */
 void redis_destroy(struct redis *redis);
 
 /* Returns hiredis's context while the connection is UP, else NULL. It is good only until the loop's next turn. */

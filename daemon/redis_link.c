@@ -50,7 +50,8 @@ static void on_poll(uv_poll_t *poll, int status, int events)
 {
 	struct redis_link *link = poll->data;
 
-	/* After an error libuv has stopped the handle. hiredis learns what it is by reading, or by asking after the connect. */
+	/* After an error libuv has stopped the handle. hiredis learns what it is by reading, or by asking after the
+	 * connect. */
 	if (status < 0)
 		link->events = 0;
 	if (link->owner && (status < 0 || events & UV_READABLE))
@@ -90,8 +91,8 @@ static void add_write(void *data)
 {
 	struct redis_link *link = data;
 
-	/* Writable for the first time is how hiredis sees that it is connected. From within its own write it asks again because
-	 * the socket is full. */
+	/* Writable for the first time is how hiredis sees that it is connected. From within its own write it asks again
+	 * because the socket is full. */
 	if (!(link->context->c.flags & REDIS_CONNECTED) || link->writing)
 		watch(link, link->events | UV_WRITABLE);
 	else

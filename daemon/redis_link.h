@@ -1,5 +1,5 @@
-/* Carries one hiredis context on the loop: its socket is watched for reading all the time, and what a turn of the loop has to
- * send leaves in one write when that turn ends, so that a pipeline costs one system call and no change to epoll.
+/* Carries one hiredis context on the loop: its socket is watched for reading all the time, and what a turn of the loop
+ * has to send leaves in one write when that turn ends, so that a pipeline costs one system call and no change to epoll.
  *
  * hiredis frees a context itself when its connection breaks; the link outlives it and says so through `ended`. */
 #ifndef DAEMON_REDIS_LINK_H
@@ -16,8 +16,8 @@ struct redis_link_owner {
 	void (*connected)(void *data);
 	/* Something arrived. */
 	void (*heard)(void *data);
-	/* The connection broke, or redis_link_doom() was called: redis_link_drop() must follow. Not from within a callback of
-	 * hiredis. */
+	/* The connection broke, or redis_link_doom() was called: redis_link_drop() must follow. Not from within a
+	 * callback of hiredis. */
 	void (*ended)(void *data, const char *error);
 };
 

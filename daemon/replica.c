@@ -282,7 +282,6 @@ static void on_reload(void *data)
 		return;
 	}
 	replica->is_stale = false;
-	service->metrics.log_reloads++;
 	(void)replica_flushed(service, (struct slice){0}, NULL);
 	if (!service->embedder)
 		return;

@@ -141,7 +141,8 @@ static int take_lock(struct server *server, const char *path, struct fault *faul
 	if (server->lock < 0)
 		return refuse(fault, ERROR_INVALID, lock, strerror(errno));
 	if (flock(server->lock, LOCK_EX | LOCK_NB) != 0)
-		return refuse(fault, ERROR_BUSY, lock, "another daemon holds this lock: stop it, or choose another server.socket");
+		return refuse(fault, ERROR_BUSY, lock,
+			      "another daemon holds this lock: stop it, or choose another server.socket");
 	return 0;
 }
 
@@ -170,7 +171,8 @@ static int clear_path(const char *path, struct fault *fault)
 	int error = connect(probe, (const struct sockaddr *)&address, sizeof(address)) == 0 ? 0 : errno;
 	(void)close(probe);
 	if (error == 0 || error == EAGAIN)
-		return refuse(fault, ERROR_BUSY, path, "somebody listens on this socket: stop it, or choose another server.socket");
+		return refuse(fault, ERROR_BUSY, path,
+			      "somebody listens on this socket: stop it, or choose another server.socket");
 	if (error != ECONNREFUSED)
 		return refuse(fault, ERROR_INVALID, path, strerror(error));
 	if (unlink(path) != 0)
@@ -198,7 +200,8 @@ static int own_socket(const struct config *config, struct fault *fault)
 	if (config->server.owner[0]) {
 		const struct passwd *user = getpwnam(config->server.owner);
 		if (!user)
-			return fault_set(fault, ERROR_INVALID, "", "there is no user '%s' (server.owner)", config->server.owner);
+			return fault_set(fault, ERROR_INVALID, "", "there is no user '%s' (server.owner)",
+					 config->server.owner);
 		uid = user->pw_uid;
 	}
 	if (config->server.group[0] && find_group(config->server.group, &gid, fault) != 0)
@@ -425,8 +428,8 @@ void server_destroy(struct server *server, bool gently)
 	server->is_ending = true;
 	conns_close(server, gently);
 	server->end.expired = end_expired;
-	if (gently && deadline_start(server->service->deadlines, &server->end,
-				     server->service->config->server.write_timeout_ms) != 0)
+	if (gently &&
+	    deadline_start(server->service->deadlines, &server->end, server->service->config->server.write_timeout_ms) != 0)
 		conns_close(server, false);
 	end_if_empty(server);
 }

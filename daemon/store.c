@@ -1,5 +1,5 @@
-/* All goes well: both connections come up, reads and the queue of writes run on their own.
- * What can go wrong is told here by the connections: the one for reads decides about the part, because only it is waited for. */
+/* All goes well: both connections come up, reads and the queue of writes run on their own. What can go wrong is told here
+ * by the connections: the one for reads decides about the part, because only it is waited for. */
 #include "store_private.h"
 
 #include "clock.h"
@@ -35,8 +35,8 @@ struct space *space_find(const struct store *store, struct slice namespace)
 	return space;
 }
 
-/* Callers choose the names of namespaces, so what is remembered of them is bounded. One whose flush is not in Redis yet stays:
- * the queue bounds those. */
+/* Callers choose the names of namespaces, so what is remembered of them is bounded. One whose flush is not in Redis yet
+ * stays: the queue bounds those. */
 static void forget_oldest(struct store *store)
 {
 	struct space *space, *next;
@@ -71,8 +71,8 @@ struct space *space_get(struct store *store, struct slice namespace)
 	return space;
 }
 
-/* Our own flush counts from the moment it was asked for, and an answer that was on its way when it, or another daemon's, became
- * known says nothing about now. */
+/* Our own flush counts from the moment it was asked for, and an answer that was on its way when it, or another daemon's,
+ * became known says nothing about now. */
 uint64_t space_heard(struct store *store, struct slice namespace, uint64_t generation, uint64_t turn)
 {
 	struct space *space = space_get(store, namespace);

@@ -3,18 +3,24 @@
  *   reads  ── connection 1, pipelined ──> HMGET …                (skipped at once while Redis is down)
  *   writes ── queue, bounded in bytes ── connection 2, pipelined ──> MULTI … EXEC, ZADD, XADD   (kept while Redis is down)
  *
- * Happy path of a read: store_find() sends its commands in one pipeline, the replies come, `done` is called once.
- * What can go wrong: Redis is down (`done` is never called, start returns ERROR_UNAVAILABLE), does not answer within
+ * Happy path of a read: store_find() sends its commands in one pipeline, the replies come, `done` is called once. What
+ * can go wrong: Redis is down (`done` is never called, start returns ERROR_UNAVAILABLE), does not answer within
  * redis.timeout_ms (done with ERROR_TIMEOUT, counts as a failure of the part), answers with an error reply (done with
- * ERROR_UNAVAILABLE), holds another type or schema under our key (a miss and a metric). A write that cannot be sent now waits
- * in the queue with its captured generation and its remaining TTL; when the queue is full the new one is refused
+ * ERROR_UNAVAILABLE), holds another type or schema under our key (a miss and a metric). A write that cannot be sent now
+ * waits in the queue with its captured generation and its remaining TTL; when the queue is full the new one is refused
  * (ERROR_TOO_LARGE), counted and logged once a second at most.
+ *
+ * Writes go out in order, each as one transaction; those in the air when the connection breaks are sent again (doing one
+ * twice changes nothing). While Redis takes no writes (-OOM -READONLY -LOADING) they stay queued. Before the first write
+ * of a namespace leaves on a new connection, its generation is read: a queued write captured under another one is dropped
+ * and counted, never stored as alive. Only where Redis came back as another process without its data, what was captured
+ * under the generation last seen gets the new one: nothing is there that it could revive.
  *
  * Keys, below the configured prefix (`semcache:`); members of sorted sets are key names without the prefix, scores are Unix
  * milliseconds of expiry:
- *   entry:<identity>       hash  schema=1 namespace generation question answer model finish_reason usage request scope
+ *   entry:<identity>       hash  schema=1 namespace generation digest question answer model finish_reason usage request scope
  *                                compared tags created_ms soft_ms expire_ms vector:<embedder8> (float32, little endian)
- *   alias:<identity>       hash  schema=1 namespace generation entry entry_created similarity score kind embedder
+ *   alias:<identity>       hash  schema=1 namespace generation digest entry entry_created similarity score kind embedder
  *   vector:<embedder8>:<digest>  string, float32 little endian; digest = SHA-256 of (namespace, text), so that a flush of a
  *                                namespace purges it exactly
  *   generation:<namespace> string, 16 hex digits, random; SET NX
@@ -22,11 +28,13 @@
  *   tag:<namespace>:<tag>  zset of entry: members
  *   question:<namespace>:<digest>  zset of the entry:, alias: and vector: members whose own text has this digest
  *   aliases:<identity>     zset of the alias: members of an entry
+ *   purge:<namespace>:<generation>  the directory that a flush has set aside; gone when the flush is done
  *   namespaces             set of names
- *   log                    stream {op, key, namespace, generation, origin}, MAXLEN ~ 100000; op = put | alias | delete | flush
- * Zsets and the tag, question and aliases keys get a TTL that only grows to their latest member's (PEXPIRE GT needs Redis 7,
- * so: PEXPIRE to the longest TTL a namespace can give); expired members are removed with ZREMRANGEBYSCORE when they are
- * touched. */
+ *   log                    stream {op, key, namespace, generation, origin}, MAXLEN ~ 100000;
+ *                          op = put | alias | delete | flush
+ * Sorted sets live as long as their latest member (PEXPIRE NX and GT). A Redis before 7 does not know these: there they
+ * get the longest time to live that the configuration or a call here has given in the namespace. Members that expired
+ * earlier are swept out by score, a bounded number at a time, with every 64th put. */
 #ifndef DAEMON_STORE_H
 #define DAEMON_STORE_H
 
@@ -46,8 +54,9 @@ struct uv_loop_s;
 /* What the store tells of its own removals, so that memory and index forget the same (the log does not tell them: a daemon
  * skips its own records). Called from the loop. */
 struct store_events {
-	/* store_remove() found this entry or alias and is about to remove it, or has removed it. By the time its `done` comes each
-	 * one was told, also when the removal had waited in the queue and nobody waits for it any more. Not for dry runs. */
+	/* store_remove() found this entry or alias and is about to remove it, or has removed it. By the time its `done`
+	 * comes each one was told, also when the removal had waited in the queue and nobody waits for it any more. Not
+	 * for dry runs. */
 	void (*removed)(void *data, struct slice namespace, const struct identity *identity);
 };
 
@@ -58,11 +67,12 @@ struct store *store_create(struct uv_loop_s *loop, struct deadlines *deadlines, 
 			   const char *embedder8, unsigned dimensions, const struct store_events *events, void *data,
 			   struct part *part, struct metrics *metrics, const struct log *log);
 
-/* Tells the store the dimensions once the embedder's first answer told them. Vectors of another length are ignored on read. */
+/* Tells the store the dimensions once the embedder's first answer told them. Vectors of another length are ignored on
+ * read. */
 void store_set_dimensions(struct store *store, unsigned dimensions);
 
-/* Closes everything; pending reads get no callback. Memory that holds libuv handles is freed in their close callbacks, so the
- * loop must run on until none is left. */
+/* Closes everything; pending reads get no callback. Memory that holds libuv handles is freed in their close callbacks, so
+ * the loop must run on until none is left. */
 void store_destroy(struct store *store);
 
 /* Returns the random 64 bits that mark this daemon's own records in the log. */
@@ -114,20 +124,23 @@ void store_read_cancel(struct store_read *read);
 
 /* One write, embedded in what waits for it; `done` may be NULL where nobody waits (then `write` itself may be NULL too). */
 struct store_write {
-	/* Called exactly once after a start that returned 0, never before it returned nor after store_write_cancel(): 0 when
-	 * Redis has it, ERROR_PENDING when it is queued because Redis is away, another code when Redis refused it. */
+	/* Called exactly once after a start that returned 0, never before it returned nor after store_write_cancel(): 0
+	 * when Redis has it; ERROR_PENDING when it stays queued because Redis is away or takes no writes; ERROR_CANCELLED
+	 * when it was dropped because its namespace was flushed, or its time was over, before it could be sent;
+	 * ERROR_UNAVAILABLE when Redis refused it, or was lost during a dry run. */
 	void (*done)(struct store_write *write, int error);
 	void *data;
 	uint64_t entries, aliases, vectors, namespaces; /* of removals: how many keys went */
 	void *private;
 };
 
-/* Writes an entry: MULTI; DEL; HSET; PEXPIRE; EXEC, then directory, tags, question, namespaces and log in the same pipeline.
+/* Writes an entry: MULTI; DEL; HSET; PEXPIRE; directory, question, tags, namespaces and log; EXEC, in one pipeline.
  * The entry is copied (serialised) before it returns. entry->generation 0 = unknown when captured (Redis away since the
  * start): written under the one in force when it is sent. Returns 0, ERROR_TOO_LARGE (queue full) or ERROR_MEMORY. */
 int store_put_entry(struct store *store, struct store_write *write, const struct entry *entry);
 
-/* Writes an alias of `namespace`, whose own text has the digest `question` (as for vectors). Returns as store_put_entry(). */
+/* Writes an alias of `namespace`, whose own text has the digest `question` (as for vectors). Returns as
+ * store_put_entry(). */
 int store_put_alias(struct store *store, struct store_write *write, struct slice namespace, const struct alias *alias,
 		    const struct identity *question);
 
@@ -145,7 +158,7 @@ struct store_selector {
 	bool dry_run; /* count only */
 };
 
-/* Removes entries with their aliases and vectors from Redis (UNLINK in batches of at most 500, never SCAN) and writes one
+/* Removes entries with their aliases and vectors from Redis (UNLINK in batches of at most 272, never SCAN) and writes one
  * log record per entry removed, or one flush record per namespace. Queued while Redis is away (counts 0 then); a namespace's
  * removal makes the new generation here at once. Returns as store_put_entry(); a dry run needs Redis: ERROR_UNAVAILABLE. */
 int store_remove(struct store *store, struct store_write *write, const struct store_selector *selector);
@@ -174,22 +187,26 @@ struct store_walk {
 int store_walk(struct store *store, struct store_walk *walk, struct slice namespace, const char *after, size_t limit,
 	       bool with_vector);
 
-/* Reads the names of all namespaces: `name` once for each, then `done`. Returns as store_find(). */
+/* A read of the names of all namespaces. */
 struct store_names {
 	void (*name)(struct store_names *names, struct slice namespace);
 	void (*done)(struct store_names *names, int error);
 	void *data;
 	void *private;
 };
+
+/* Reads them: `name` once for each, then `done`. Returns as store_find(). */
 int store_namespaces(struct store *store, struct store_names *names);
 
-/* Reads the aliases of one entry: `alias` once for each alive one, then `done`. Returns as store_find(). */
+/* A read of the aliases of one entry. */
 struct store_aliases {
 	void (*alias)(struct store_aliases *aliases, const struct alias *alias);
 	void (*done)(struct store_aliases *aliases, int error);
 	void *data;
 	void *private;
 };
+
+/* Reads them: `alias` once for each alive one (at most 256), then `done`. Returns as store_find(). */
 int store_aliases(struct store *store, struct store_aliases *aliases, struct slice namespace, const struct identity *entry);
 
 /* Cancel walks: no callback comes any more. */

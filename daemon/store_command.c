@@ -177,3 +177,14 @@ bool reply_is_error(const struct redisReply *reply, const char *word)
 		return false;
 	return !word || strncmp(reply->str, word, strlen(word)) == 0;
 }
+
+void reply_copy(char *out, size_t size, const struct redisReply *reply)
+{
+	struct slice text = reply_text(reply);
+
+	out[0] = '\0';
+	if (!text.data || text.length >= size)
+		return;
+	memcpy(out, text.data, text.length);
+	out[text.length] = '\0';
+}

@@ -5,10 +5,10 @@
  *   done <─(set aside is empty)─ PURGE: members ─> WATCH, read generations ─> removed in one transaction ─┐
  *                                  ^──────────────────────────────────────────────────────────────────────┘
  *
- * Between two batches of the purge the queue has its turn. WATCH makes the purge exact: what is put anew under the same name
- * meanwhile is left alone, and if it stood in the directory that was set aside it gets its place back.
- * What can go wrong: the connection breaks (the step is done again), Redis is away (the generation made here counts here, and
- * wins when Redis is back), somebody puts what is being removed (the batch is read again). */
+ * Between two batches of the purge the queue has its turn. WATCH makes the purge exact: what is put anew under the same
+ * name meanwhile is left alone, and if it stood in the directory that was set aside it gets its place back. What can go
+ * wrong: the connection breaks (the step is done again), Redis is away (the generation made here counts here, and wins
+ * when Redis is back), somebody puts what is being removed (the batch is read again). */
 #include "store_private.h"
 
 #include "clock.h"
@@ -19,7 +19,7 @@
 #include <string.h>
 
 #define NAMES_MOST 65536
-#define BATCH 100       /* members removed at once */
+#define BATCH 50        /* members removed at once: a transaction of up to some hundred short commands */
 #define COUNT_BATCH 200 /* members counted at once */
 #define TAGS_BYTES 1104 /* of one entry */
 
@@ -65,14 +65,9 @@ static void put(struct flush *flush, struct command *command)
 	command_send(command, flush->job.talk.store->writes, &flush->job.talk);
 }
 
-static struct flushed *current(const struct flush *flush)
-{
-	return flush->at;
-}
-
 static struct slice current_name(const struct flush *flush)
 {
-	return slice_of(current(flush)->name);
+	return slice_of(flush->at->name);
 }
 
 /* ---- which namespaces ---- */
@@ -143,7 +138,7 @@ static void add_aside(struct flush *flush, struct command *command)
 	char hex[17] = "";
 
 	for (int i = 0; i < 16; i++)
-		hex[i] = digits[current(flush)->generation >> (60 - 4 * i) & 15];
+		hex[i] = digits[flush->at->generation >> (60 - 4 * i) & 15];
 	command_space_key(command, flush->job.talk.store, "purge:", current_name(flush), slice_of(hex));
 }
 
@@ -156,17 +151,17 @@ static void set_send(struct flush *flush)
 	put(flush, &command);
 	command_start(&command, "SET");
 	command_key(&command, store, "generation:", current_name(flush));
-	command_generation(&command, current(flush)->generation);
+	command_generation(&command, flush->at->generation);
 	put(flush, &command);
 	command_start(&command, "SREM");
 	command_key(&command, store, "namespaces", SLICE(""));
-	command_word(&command, current(flush)->name);
+	command_word(&command, flush->at->name);
 	put(flush, &command);
 	command_start(&command, "RENAMENX");
 	command_key(&command, store, "directory:", current_name(flush));
 	add_aside(flush, &command);
 	put(flush, &command);
-	command_record(&command, store, "flush", NULL, current_name(flush), current(flush)->generation);
+	command_record(&command, store, "flush", NULL, current_name(flush), flush->at->generation);
 	put(flush, &command);
 	command_start(&command, "EXEC");
 	put(flush, &command);
@@ -186,7 +181,7 @@ static void set_done(struct flush *flush)
 	struct store *store = flush->job.talk.store;
 	struct space *space = space_find(store, current_name(flush));
 
-	current(flush)->is_in_force = true;
+	flush->at->is_in_force = true;
 	if (!space)
 		return;
 	space->flushes--;
@@ -209,15 +204,6 @@ static void list_send(struct flush *flush)
 	put(flush, &command);
 }
 
-static void take_text(char *out, size_t size, struct slice text)
-{
-	out[0] = '\0';
-	if (text.data && text.length < size)
-		memcpy(out, text.data, text.length);
-	if (text.data && text.length < size)
-		out[text.length] = '\0';
-}
-
 static void list_take(struct flush *flush, const struct redisReply *reply)
 {
 	struct batch *batch = flush->batch;
@@ -225,8 +211,8 @@ static void list_take(struct flush *flush, const struct redisReply *reply)
 	for (size_t i = 0; batch->count < COUNT_BATCH && reply_at(reply, 2 * i + 1); i++) {
 		struct member *member = &batch->members[batch->count++];
 		*member = (struct member){.is_alive = false};
-		take_text(member->name, sizeof(member->name), reply_text(reply_at(reply, 2 * i)));
-		take_text(member->score, sizeof(member->score), reply_text(reply_at(reply, 2 * i + 1)));
+		reply_copy(member->name, sizeof(member->name), reply_at(reply, 2 * i));
+		reply_copy(member->score, sizeof(member->score), reply_at(reply, 2 * i + 1));
 	}
 }
 
@@ -287,16 +273,10 @@ static void read_take(struct flush *flush, unsigned n, const struct redisReply *
 	if (!member)
 		return;
 	uint64_t generation = fields_read_generation(reply_text(reply_at(reply, 0)));
-	member->is_alive = generation && (generation == current(flush)->generation || generation == batch->generation);
-	take_text(member->digest, sizeof(member->digest), reply_text(reply_at(reply, 1)));
-	take_text(member->tags, sizeof(member->tags), reply_text(reply_at(reply, 2)));
-	take_text(member->entry, sizeof(member->entry), reply_text(reply_at(reply, 3)));
-}
-
-static void put_if(struct flush *flush, struct command *command, int least)
-{
-	if (command->count >= least)
-		put(flush, command);
+	member->is_alive = generation && (generation == flush->at->generation || generation == batch->generation);
+	reply_copy(member->digest, sizeof(member->digest), reply_at(reply, 1));
+	reply_copy(member->tags, sizeof(member->tags), reply_at(reply, 2));
+	reply_copy(member->entry, sizeof(member->entry), reply_at(reply, 3));
 }
 
 /* What goes: `name` UNLINK, or EXISTS to count. */
@@ -312,7 +292,8 @@ static void put_keys(struct flush *flush, const char *name)
 			if (is_kind(&batch->members[i], kind) && !batch->members[i].is_alive)
 				command_key(&command, store, "", slice_of(batch->members[i].name));
 		batch->is_counted[kind] = command.count >= 2;
-		put_if(flush, &command, 2);
+		if (batch->is_counted[kind])
+			put(flush, &command);
 	}
 }
 
@@ -375,7 +356,7 @@ static void give_place_back(struct flush *flush, const struct member *member)
 		job_grow(&flush->job, "directory:", current_name(flush), (struct slice){NULL, 0}, score - now_ms);
 	command_start(&command, "SADD");
 	command_key(&command, store, "namespaces", SLICE(""));
-	command_word(&command, current(flush)->name);
+	command_word(&command, flush->at->name);
 	put(flush, &command);
 }
 
@@ -417,21 +398,6 @@ static void count_list_send(struct flush *flush)
 	put(flush, &command);
 }
 
-static void take_count(struct flush *flush, unsigned n, const struct redisReply *reply)
-{
-	uint64_t *counts[] = {&flush->job.entries, &flush->job.aliases, &flush->job.vectors};
-
-	for (unsigned kind = 0, at = 0; kind < 3; kind++) {
-		if (!flush->batch->is_counted[kind])
-			continue;
-		if (reply->type == REDIS_REPLY_ARRAY)
-			*counts[kind] += (uint64_t)reply_integer(reply_at(reply, at), 0);
-		else if (at == n)
-			*counts[kind] += (uint64_t)reply_integer(reply, 0);
-		at++;
-	}
-}
-
 /* ---- the phases ---- */
 
 static void flush_reply(struct talk *talk, unsigned n, const struct redisReply *reply)
@@ -461,10 +427,10 @@ static void flush_reply(struct talk *talk, unsigned n, const struct redisReply *
 	case PHASE_REMOVE:
 		/* Nil when a watched key changed: then it is all still there, and listed once more. */
 		if (reply->type == REDIS_REPLY_ARRAY)
-			take_count(flush, 0, reply);
+			job_count(&flush->job, flush->batch->is_counted, 0, reply);
 		break;
 	case PHASE_COUNT:
-		take_count(flush, n, reply);
+		job_count(&flush->job, flush->batch->is_counted, n, reply);
 		break;
 	}
 }

@@ -232,7 +232,8 @@ static void aliases_round(struct talk *talk)
 
 int store_aliases(struct store *store, struct store_aliases *user, struct slice namespace, const struct identity *entry)
 {
-	struct aliases *aliases = namespace.length < STORE_NAMESPACE ? calloc(1, sizeof(*aliases)) : NULL;
+	struct aliases *aliases = namespace.length > 0 && namespace.length < STORE_NAMESPACE ? calloc(1, sizeof(*aliases))
+											     : NULL;
 
 	if (!aliases)
 		return ERROR_MEMORY;

@@ -90,6 +90,9 @@ struct slice reply_text(const struct redisReply *reply);
 /* Returns element `i` of an array reply, or NULL. */
 const struct redisReply *reply_at(const struct redisReply *reply, size_t i);
 
+/* Copies the text of a string reply with a NUL behind it; "" for anything else, and for what does not fit. */
+void reply_copy(char *out, size_t size, const struct redisReply *reply);
+
 /* Returns the integer of a reply, or `otherwise`. */
 long long reply_integer(const struct redisReply *reply, long long otherwise);
 
@@ -131,9 +134,9 @@ enum alias_field {
 	ALIAS_FIELD_COUNT
 };
 
-/* Reads an entry from the values of its fields, absent where the hash has none. Its texts and its vector point into them; its
- * times on this host's clock are not set. Returns 0, ERROR_NOT_FOUND (no such hash, or another schema), ERROR_TOO_LARGE (more
- * than `max_bytes`) or ERROR_PROTOCOL (not what we write). */
+/* Reads an entry from the values of its fields, absent where the hash has none. Its texts and its vector point into them;
+ * its times on this host's clock are not set. Returns 0, ERROR_NOT_FOUND (no such hash, or another schema),
+ * ERROR_TOO_LARGE (more than `max_bytes`) or ERROR_PROTOCOL (not what we write). */
 int fields_read_entry(const struct slice values[FIELD_COUNT], struct slice namespace, const struct identity *identity,
 		      size_t max_bytes, struct entry *entry);
 
@@ -339,6 +342,10 @@ void job_finish(struct job *job, int error);
 
 /* A round's reply: remembers the first error. */
 void job_note(struct job *job, const struct redisReply *reply);
+
+/* Adds up how many keys went: the first replies of a transaction, or the `n`-th of its own, are for the entries, aliases and
+ * vectors, as far as `is_counted`. */
+void job_count(struct job *job, const bool is_counted[3], unsigned n, const struct redisReply *reply);
 
 /* The end of a round. Returns whether the job may go on; else it has been put back, or finished with the error. */
 bool job_round_went_well(struct job *job);

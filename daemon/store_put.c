@@ -1,5 +1,5 @@
-/* One transaction for each entry or alias: the hash, its place in the sorted sets that find it again, and the record in the log
- * appear together or not at all. It may be done twice, so it starts by deleting what is there. */
+/* One transaction for each entry or alias: the hash, its place in the sorted sets that find it again, and the record in
+ * the log appear together or not at all. It may be done twice, so it starts by deleting what is there. */
 #include "store_private.h"
 
 #include "clock.h"
@@ -45,7 +45,8 @@ static void send_word(struct job *job, struct command *command, const char *word
 
 /* ---- sorted sets ---- */
 
-/* A Redis that cannot compare gets the longest time that was ever asked for here, lest a short one cut an earlier long one. */
+/* A Redis that cannot compare gets the longest time that was ever asked for here, lest a short one cut an earlier long
+ * one. */
 void job_grow(struct job *job, const char *kind, struct slice namespace, struct slice rest, uint64_t ttl_ms)
 {
 	static const char *const when[] = {"NX", "GT"};
@@ -71,7 +72,8 @@ void job_grow(struct job *job, const char *kind, struct slice namespace, struct 
 	}
 }
 
-/* Adds the member to the set, which lives at least as long as it. `rest` absent: the key has no part behind the namespace. */
+/* Adds the member to the set, which lives at least as long as it. `rest` absent: the key has no part behind the
+ * namespace. */
 static void put_member(struct job *job, const char *kind, struct slice namespace, struct slice rest, const char *member,
 		       uint64_t ttl_ms)
 {

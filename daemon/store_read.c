@@ -3,8 +3,8 @@
  *   start ──(connected)──> sent ──> replies ──(an alias, or no generation yet)──> one round more ──> ended
  *     └──(not yet)──> waits for the connection, as long as the part is not DOWN ──┘
  *
- * What can go wrong: no reply within redis.timeout_ms, the connection breaks, an error reply (the ask ends with an error, and
- * replies that come late are only counted), something that is not ours under our key (a miss).
+ * What can go wrong: no reply within redis.timeout_ms, the connection breaks, an error reply (the ask ends with an error,
+ * and replies that come late are only counted), something that is not ours under our key (a miss).
  *
  * What was read may be older than what is known when it arrives: an entry whose identity was removed meanwhile, or whose
  * namespace was flushed, is not handed out. */

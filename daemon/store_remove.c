@@ -4,9 +4,9 @@
  *     ^                                                                                                   │
  *     └── until nothing is left ── RECORD (the log) <── REMOVE (one transaction; told and marked before it) ┘
  *
- * A dry run counts instead of removing and goes on behind what it has counted.
- * What can go wrong: the connection breaks, or Redis takes no writes (the job starts anew; what was removed already is told and
- * only the records are sent again), the hash has expired (its places in the sets are removed all the same). */
+ * A dry run counts instead of removing and goes on behind what it has counted. What can go wrong: the connection breaks,
+ * or Redis takes no writes (the job starts anew; what was removed already is told and only the records are sent again),
+ * the hash has expired (its places in the sets are removed all the same). */
 #include "store_batch.h"
 
 #include "metrics.h"
@@ -123,15 +123,6 @@ static void read_targets(struct removal *removal)
 	}
 }
 
-static void take_text(char *out, size_t size, const struct redisReply *reply)
-{
-	struct slice text = reply_text(reply);
-
-	out[0] = '\0';
-	if (text.data && text.length < size)
-		memcpy(out, text.data, text.length + 1);
-}
-
 static bool has_tag(const char *tags, struct slice wanted)
 {
 	struct slice rest = slice_of(tags), tag;
@@ -142,16 +133,16 @@ static bool has_tag(const char *tags, struct slice wanted)
 	return false;
 }
 
-/* What has expired matches too: there is nothing of it left but its places in the sets. What was put anew under other tags or
- * with another text is only taken out of this set. */
+/* What has expired matches too: there is nothing of it left but its places in the sets. What was put anew under other
+ * tags or with another text is only taken out of this set. */
 static void take_target(struct removal *removal, struct target *target, const struct redisReply *reply)
 {
 	struct slice namespace = reply_text(reply_at(reply, 0));
 	char hex[IDENTITY_HEX];
 
-	take_text(target->digest, sizeof(target->digest), reply_at(reply, 1));
-	take_text(target->tags, sizeof(target->tags), reply_at(reply, 2));
-	take_text(target->entry, sizeof(target->entry), reply_at(reply, 3));
+	reply_copy(target->digest, sizeof(target->digest), reply_at(reply, 1));
+	reply_copy(target->tags, sizeof(target->tags), reply_at(reply, 2));
+	reply_copy(target->entry, sizeof(target->entry), reply_at(reply, 3));
 	identity_hex(&removal->identity, hex);
 	target->is_match = !namespace.data || slice_equal(namespace, removal_space(removal));
 	if (namespace.data && removal->selected == SELECT_TAG && !has_tag(target->tags, removal_tag(removal)))
@@ -249,14 +240,14 @@ static void removal_reply(struct talk *talk, unsigned n, const struct redisReply
 			take_belongings(removal, &batch->targets[n / 2], reply);
 		break;
 	case PHASE_ALIASES:
-		take_text(batch->aliases[n].digest, sizeof(batch->aliases[n].digest), reply);
+		reply_copy(batch->aliases[n].digest, sizeof(batch->aliases[n].digest), reply);
 		break;
 	case PHASE_VECTORS:
 		take_vectors(removal, reply);
 		break;
 	case PHASE_REMOVE:
 		if (removal->job.is_dry_run || reply->type == REDIS_REPLY_ARRAY)
-			batch_count(removal, n, reply);
+			job_count(&removal->job, batch->is_counted, n, reply);
 		break;
 	case PHASE_RECORD:
 		break;

@@ -1,6 +1,6 @@
-/* A sorted set lives as long as its latest member, so members that expired before are swept out now and then: by score, so that
- * a member put anew meanwhile is not touched, and a bounded number at a time.
- * What can go wrong: anything. Then it is left to the next sweep. */
+/* A sorted set lives as long as its latest member, so members that expired before are swept out now and then: by score,
+ * so that a member put anew meanwhile is not touched, and a bounded number at a time. What can go wrong: anything. Then
+ * it is left to the next sweep. */
 #include "store_private.h"
 
 #include "clock.h"

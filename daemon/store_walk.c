@@ -269,7 +269,7 @@ static int read_position(struct walk *walk, const char *after)
 int store_walk(struct store *store, struct store_walk *user, struct slice namespace, const char *after, size_t limit,
 	       bool with_vector)
 {
-	struct walk *walk = namespace.length < STORE_NAMESPACE ? calloc(1, sizeof(*walk)) : NULL;
+	struct walk *walk = namespace.length > 0 && namespace.length < STORE_NAMESPACE ? calloc(1, sizeof(*walk)) : NULL;
 
 	if (!walk)
 		return ERROR_MEMORY;

@@ -10,7 +10,8 @@
  *   Redis takes no writes   (-OOM -READONLY -LOADING …) the same, after PART_PROBE_MS; whoever waits is told ERROR_PENDING
  *   Redis refuses a job     (anything else) it is dropped, and whoever waits is told
  *   the job is dead         its namespace was flushed after it was captured, or its time is over: it is dropped and counted
- * Before the first job of a namespace goes out on a new connection, its generation is read there: who knows what others did. */
+ * Before the first job of a namespace goes out on a new connection, its generation is read there: who knows what others
+ * did. */
 #include "store_private.h"
 
 #include "log.h"
@@ -200,6 +201,21 @@ void job_note(struct job *job, const struct redisReply *reply)
 		note_error(job, reply_at(reply, i));
 }
 
+void job_count(struct job *job, const bool is_counted[3], unsigned n, const struct redisReply *reply)
+{
+	uint64_t *counts[] = {&job->entries, &job->aliases, &job->vectors};
+
+	for (unsigned kind = 0, at = 0; kind < 3; kind++) {
+		if (!is_counted[kind])
+			continue;
+		if (reply->type == REDIS_REPLY_ARRAY)
+			*counts[kind] += (uint64_t)reply_integer(reply_at(reply, at), 0);
+		else if (at == n)
+			*counts[kind] += (uint64_t)reply_integer(reply, 0);
+		at++;
+	}
+}
+
 /* Whether Redis may take the same command later. */
 static bool is_passing(const char *error)
 {
@@ -296,13 +312,16 @@ static void on_verify_round(struct talk *talk)
 	struct space *space = store->verified_space;
 
 	store->verified_space = NULL;
-	if (talk->lost)
+	if (talk->lost) {
+		redis_reset(store->writes, "a command could not be sent");
 		return;
+	}
 	if (store->verified_error == ERROR_PENDING)
 		stall(store, "no generation can be made");
 	else if (store->verified_generation)
 		space_verified(store, space, store->verified_generation);
 	else if (store->next) {
+		store_complain(store, "generation", "its key holds something else, or may not be read");
 		store->metrics->redis_wrong_type++;
 		job_finish(store->next, ERROR_UNAVAILABLE);
 	}
@@ -325,8 +344,10 @@ static void verify(struct store *store, struct space *space)
 	command_start(&command, "GET");
 	command_key(&command, store, "generation:", (struct slice){space->name, space->length});
 	command_send(&command, store->writes, &store->verifying);
-	if (store->verifying.awaited == 0)
-		store->verified_space = NULL;
+	if (store->verifying.awaited > 0)
+		return;
+	store->verified_space = NULL;
+	redis_reset(store->writes, "a command could not be sent");
 }
 
 /* ---- sending ---- */
@@ -453,8 +474,10 @@ static void on_greeting_round(struct talk *talk)
 {
 	struct store *store = talk->store;
 
-	if (talk->lost)
+	if (talk->lost) {
+		redis_reset(store->writes, "a command could not be sent");
 		return;
+	}
 	store->is_greeted = true;
 	writes_wake(store);
 }

@@ -53,13 +53,15 @@ void chat_call_fail(struct chat_call *call, const struct fault *fault)
 {
 	struct upstream *upstream = call->upstream;
 	struct upstreams *all = upstream->all;
+	struct fault told = *fault;
 
+	http_hide_secret(&upstream->target, told.text);
 	if (call->started)
 		all->metrics->api_failures++;
 	log_write(all->log, LOG_LEVEL_DEBUG, "chat_failed upstream=%s code=%s %s", upstream->config->name,
 		  error_name(fault->code), fault->detail);
 	struct chat *chat = chat_call_detach(call);
-	chat->done(chat, NULL, fault);
+	chat->done(chat, NULL, &told);
 	upstream_pump(upstream);
 }
 

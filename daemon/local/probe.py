@@ -192,7 +192,7 @@ def main():
             print(probes[options.part](options))
             return 0
         except Failure as failure:
-            if options.pid and not is_running(options.pid):
+            if options.pid is not None and not is_running(options.pid):
                 return 5
             if time.monotonic() >= deadline:
                 print(failure, file=sys.stderr)

@@ -142,14 +142,15 @@ def test_idle_connections_do_not_hold_up_the_end(daemon):
     assert daemon.wait_exit() == 0
 
 
-def test_a_second_sigterm_changes_nothing(daemon, flying):
-    _client, request, chat = flying
-    daemon.terminate()
+def test_a_second_sigterm_ends_it_at_once(daemon, flying):
+    _client, request, _chat = flying
     daemon.terminate()
     daemon.wait_log("draining")
-    chat.token("and finished").finish()
-    assert request.answer == "begun and finished"
+    daemon.terminate()
+    with pytest.raises((RpcError, Closed)):
+        request.wait()
     assert daemon.wait_exit() == 0
+    assert "calls=1" in daemon.wait_log("ended_early")
 
 
 def test_sigterm_right_after_the_start(make_daemon, redis, upstream):

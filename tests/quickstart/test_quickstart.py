@@ -54,7 +54,7 @@ def enabled_units():
 def redis(*command):
     """One command at quickstart's Redis; returns the lines of the answer."""
     return subprocess.run(["redis-cli", "-s", os.path.join(STATE, "sockets", "redis.sock"), *command], check=True,
-                          capture_output=True, text=True).stdout.splitlines()
+                          capture_output=True, encoding="latin-1").stdout.splitlines()
 
 
 def pids():

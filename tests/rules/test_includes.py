@@ -18,7 +18,7 @@ LAYERS = [
     ["entry", "answer", "decide", "result", "memory_cache", "index", "store", "follow", "embedder", "upstream", "provider",
      "openai"],
     ["service"],
-    ["flight", "replica"],
+    ["flight", "replica", "recall"],
     ["admin"],
     ["call"],
     ["conn"],

@@ -162,7 +162,7 @@ def test_ten_restarts_under_fifty_clients_lose_and_repeat_nothing(host):
     assert "failed=0 " in output, output
     texts = [chat.text for chat in host.upstream.chats[before:]]
     assert len(texts) == len(set(texts)), "an answer was paid for twice"
-    assert len(texts) == asked
+    assert len(texts) == asked, output
 
 
 def test_a_stopped_daemon_is_revived_by_its_watchdog(host):

@@ -99,7 +99,8 @@ static void reload(struct place *place, const char *text, const char *changed, c
 static void the_same_file_changes_nothing(void **state)
 {
 	struct place *place = *state;
-	static const char text[] = "[upstream u]\nurl = http://h\nmodels = a, *\nprice_input = 0.1\n[namespace n]\nttl = 5\n";
+	static const char text[] =
+		"[upstream u]\nurl = http://h\nmodels = a, *\nprice_input = 0.1\n[namespace n]\nttl = 5\n";
 
 	start(place, text);
 	const struct config_namespace *namespace = config_namespace(place->config, SLICE("n"));

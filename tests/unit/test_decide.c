@@ -12,7 +12,7 @@
 #include <cmocka.h>
 
 #define NOW UINT64_C(10000000)
-#define S(seconds) ((uint64_t)(seconds) * 1000)
+#define S(seconds) ((uint64_t)(seconds)*1000)
 
 /* A candidate of `similarity` that was made `age_s` ago and is fresh for `left_s` more. */
 static struct candidate made(double similarity, uint64_t age_s, uint64_t left_s)
@@ -52,22 +52,10 @@ static void the_threshold_is_the_least_that_is_served(void **state)
 		double threshold, similarity;
 		bool serve;
 	} table[] = {
-		{0.9, 0.9, true},
-		{0.9, 0.8999999, false},
-		{0.9, 1.0, true},
-		{0.9, -1.0, false},
-		{1.0, 1.0, true},
-		{1.0, 0.9999999, false},
-		{0.0, 0.0, true},
-		{0.0, -0.0, true},
-		{0.0, -0.0000001, false},
-		{-1.0, -1.0, true},
-		{-1.0, 0.5, true},
-		{0.72, 0.72, true},
-		{0.9, NAN, false},
-		{-1.0, NAN, false},
-		{-1.0, -INFINITY, false},
-		{NAN, 1.0, false},
+		{0.9, 0.9, true},         {0.9, 0.8999999, false}, {0.9, 1.0, true},         {0.9, -1.0, false},
+		{1.0, 1.0, true},         {1.0, 0.9999999, false}, {0.0, 0.0, true},         {0.0, -0.0, true},
+		{0.0, -0.0000001, false}, {-1.0, -1.0, true},      {-1.0, 0.5, true},        {0.72, 0.72, true},
+		{0.9, NAN, false},        {-1.0, NAN, false},      {-1.0, -INFINITY, false}, {NAN, 1.0, false},
 		{NAN, NAN, false},
 	};
 
@@ -119,12 +107,8 @@ static void max_age_counts_whole_milliseconds_and_0_is_a_value(void **state)
 		uint64_t age_ms;
 		enum reason reason;
 	} table[] = {
-		{true, 10, 10000, REASON_NONE},
-		{true, 10, 10001, REASON_max_age},
-		{true, 0, 0, REASON_NONE},
-		{true, 0, 1, REASON_max_age},
-		{true, UINT32_MAX, NOW, REASON_NONE},
-		{false, 0, NOW, REASON_NONE},
+		{true, 10, 10000, REASON_NONE}, {true, 10, 10001, REASON_max_age},    {true, 0, 0, REASON_NONE},
+		{true, 0, 1, REASON_max_age},   {true, UINT32_MAX, NOW, REASON_NONE}, {false, 0, NOW, REASON_NONE},
 	};
 
 	(void)state;

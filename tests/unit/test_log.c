@@ -177,6 +177,22 @@ static void a_quotable_text(void **state)
 	assert_string_equal(log_quotable(out, sizeof(out), ""), "");
 }
 
+static void what_peers_can_cause_is_logged_once_a_second(void **state)
+{
+	struct log_limit limit = {0};
+	uint64_t left_out = 99;
+
+	(void)state;
+	assert_true(log_allows(&limit, 5, &left_out));
+	assert_int_equal(left_out, 0);
+	assert_false(log_allows(&limit, 5, &left_out));
+	assert_false(log_allows(&limit, 1004, &left_out));
+	assert_true(log_allows(&limit, 1005, &left_out));
+	assert_int_equal(left_out, 2);
+	assert_true(log_allows(&limit, 9000, &left_out));
+	assert_int_equal(left_out, 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -186,6 +202,7 @@ int main(void)
 		cmocka_unit_test(a_long_line_is_cut_at_a_whole_character),
 		cmocka_unit_test(a_reader_that_does_not_read_holds_nobody_up),
 		cmocka_unit_test(a_quotable_text),
+		cmocka_unit_test(what_peers_can_cause_is_logged_once_a_second),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -49,7 +49,8 @@ static const msgpack_object *read_message(struct place *place)
 {
 	size_t at = 0;
 
-	assert_int_equal(msgpack_unpack_next(&place->message, place->out.data, place->out.length, &at), MSGPACK_UNPACK_SUCCESS);
+	assert_int_equal(msgpack_unpack_next(&place->message, place->out.data, place->out.length, &at),
+			 MSGPACK_UNPACK_SUCCESS);
 	assert_int_equal(at, place->out.length);
 	assert_int_equal(place->message.data.type, MSGPACK_OBJECT_ARRAY);
 	return &place->message.data;
@@ -117,10 +118,10 @@ static const msgpack_object *respond(struct place *place, uint64_t id, const str
 /* ---- what is told ---- */
 
 /* {"prompt_tokens": 11, "completion_tokens": 7, "total_tokens": 18} */
-#define USAGE                                                 \
-	SLICE("\x83\xad"                                      \
-	      "prompt_tokens\x0b\xb1"                         \
-	      "completion_tokens\x07\xac"                     \
+#define USAGE                                                                                                               \
+	SLICE("\x83\xad"                                                                                                    \
+	      "prompt_tokens\x0b\xb1"                                                                                       \
+	      "completion_tokens\x07\xac"                                                                                   \
 	      "total_tokens\x12")
 
 static struct result of_the_model(struct place *place, const char *text)
@@ -309,7 +310,8 @@ static void must_say_the_same(const struct result *one, const struct result *oth
 		buffer_init(&outs[i], 1 << 20);
 		msgpack_unpacked_init(&messages[i]);
 		assert_int_equal(result_write(&outs[i], 12, results[i], with_answer), 0);
-		assert_int_equal(msgpack_unpack_next(&messages[i], outs[i].data, outs[i].length, &at), MSGPACK_UNPACK_SUCCESS);
+		assert_int_equal(msgpack_unpack_next(&messages[i], outs[i].data, outs[i].length, &at),
+				 MSGPACK_UNPACK_SUCCESS);
 		assert_int_equal(at, outs[i].length);
 	}
 	assert_true(msgpack_object_equal(messages[0].data, messages[1].data));

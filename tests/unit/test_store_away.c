@@ -1,5 +1,5 @@
-/* The store while Redis is hung, gone, refuses, or comes back as another one: who waits is told in time, and nothing that was
- * accepted is lost or revived. */
+/* The store while Redis is hung, gone, refuses, or comes back as another one: who waits is told in time, and nothing that
+ * was accepted is lost or revived. */
 #include "store_fixture.h"
 
 static void start(struct fixture *f)
@@ -382,6 +382,40 @@ static void writes_in_the_air_are_sent_again(void **state)
 	}
 }
 
+static void a_redis_that_cannot_compare_keeps_sets_longest(void **state)
+{
+	struct fixture *f = *state;
+	struct entry entry;
+
+	/* Without INFO its version is not known, and so nothing new is asked of it. */
+	server_start(&f->world);
+	server_do(&f->world, "ACL SETUSER default -info");
+	f->store = new_store(f);
+	run_while_not(&f->world, part_is_up, f);
+	entry = entry_at(f, 1, "default", "q", 200000000);
+	assert_int_equal(put(f, &entry), 0);
+	entry = entry_at(f, 2, "default", "q", 10000);
+	assert_int_equal(put(f, &entry), 0);
+	assert_in_range(server_integer(&f->world, "PTTL", PREFIX "directory:default"), 190000000, 200000000);
+	entry = entry_at(f, 3, "other", "q", 10000);
+	assert_int_equal(put(f, &entry), 0);
+	assert_in_range(server_integer(&f->world, "PTTL", PREFIX "directory:other"), 80000000, 86400000);
+	struct writing writing;
+	flush(f, "default", &writing);
+	assert_int_equal(writing.write.entries, 2);
+}
+
+static void a_generation_that_is_not_ours_keeps_nothing(void **state)
+{
+	struct fixture *f = *state;
+	struct entry entry = entry_at(f, 1, "default", "q", 60000);
+
+	server_do(&f->world, "HSET " PREFIX "generation:default a b");
+	assert_int_equal(put(f, &entry), ERROR_UNAVAILABLE);
+	assert_false(is_there(f, "default", &entry.identity));
+	assert_true(part_up(&f->world.part));
+}
+
 static void a_password_and_a_database(void **state)
 {
 	struct fixture *f = *state;
@@ -423,6 +457,8 @@ static const struct CMUnitTest tests[] = {
 	cmocka_unit_test_setup_teardown(a_refused_write_is_told, setup, teardown),
 	cmocka_unit_test_setup_teardown(a_removal_reaches_a_full_redis, setup, teardown),
 	cmocka_unit_test_setup_teardown(writes_in_the_air_are_sent_again, setup, teardown),
+	cmocka_unit_test_setup_teardown(a_redis_that_cannot_compare_keeps_sets_longest, setup_away, teardown),
+	cmocka_unit_test_setup_teardown(a_generation_that_is_not_ours_keeps_nothing, setup, teardown),
 	cmocka_unit_test_setup_teardown(a_password_and_a_database, setup_away, teardown),
 };
 

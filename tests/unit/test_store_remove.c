@@ -1,4 +1,5 @@
-/* Removal on a real Redis: what is invalidated or flushed is gone with everything that belongs to it, and nothing else is. */
+/* Removal on a real Redis: what is invalidated or flushed is gone with everything that belongs to it, and nothing else
+ * is. */
 #include "store_fixture.h"
 
 static bool exists(struct fixture *f, const char *kind, const struct identity *identity)
