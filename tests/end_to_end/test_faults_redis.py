@@ -278,4 +278,5 @@ def test_nothing_of_memory_is_served_when_redis_was_away_for_too_long(make_daemo
     assert client.lookup("another wording")["tier"] == "miss"
     redis.start()
     daemon.wait_part("redis", "up")
-    assert client.ask(QUESTION)["tier"] in ("upstream", "memory")
+    # Redis is empty, unless the write of the answer was still on its way when it was killed.
+    assert client.ask(QUESTION)["tier"] in ("upstream", "memory", "exact")
