@@ -11,7 +11,8 @@ void admin_finish(struct call *call, struct buffer *out)
 	/* The packer drops what does not fit, so a buffer that is nearly full may have lost something. */
 	if (out->length + 4096 > out->max) {
 		struct fault fault;
-		(void)fault_set(&fault, ERROR_TOO_LARGE, "", "the result is larger than %u bytes: ask for less", ADMIN_RESULT_MOST);
+		(void)fault_set(&fault, ERROR_TOO_LARGE, "", "the result is larger than %u bytes: ask for less",
+				ADMIN_RESULT_MOST);
 		call_fail(call, &fault);
 	} else {
 		call_finish(call, buffer_slice(out));
@@ -42,7 +43,7 @@ static void say_hello(const struct service *service, struct buffer *out)
 		size_t length = strlen(limits[i].name);
 		for (size_t k = 0; k <= length; k++)
 			name[k] = limits[i].name[k] >= 'A' && limits[i].name[k] <= 'Z' ? (char)(limits[i].name[k] | 0x20)
-											: limits[i].name[k];
+										       : limits[i].name[k];
 		pack_named_uint(&pack, name, limits[i].value);
 	}
 	pack_named_uint(&pack, "id", LIMIT_ID);

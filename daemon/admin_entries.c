@@ -172,8 +172,8 @@ static int show_from_memory(struct showing *showing)
 	const struct service *service = showing->service;
 	struct memory_hit hit;
 
-	if (!memory_cache_get(service->memory, &showing->identity, deadlines_now_ms(service->deadlines), &hit) || hit.alias ||
-	    !slice_equal(hit.entry->namespace, showing->namespace))
+	if (!memory_cache_get(service->memory, &showing->identity, deadlines_now_ms(service->deadlines), &hit) ||
+	    hit.alias || !slice_equal(hit.entry->namespace, showing->namespace))
 		return ERROR_NOT_FOUND;
 	show_entry(showing, hit.entry);
 	showing_finish(showing);
@@ -201,8 +201,7 @@ int admin_show(struct call *call, const struct request *request, struct fault *f
 	showing->read = (struct store_read){.done = shown_entry_came, .data = showing};
 	call->work = showing;
 	call->cancel = showing_cancel;
-	if (service->store &&
-	    store_fetch(service->store, &showing->read, showing->namespace, &identity, false) == 0)
+	if (service->store && store_fetch(service->store, &showing->read, showing->namespace, &identity, false) == 0)
 		return 0;
 	error = show_from_memory(showing);
 	if (!error)

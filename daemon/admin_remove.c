@@ -58,7 +58,10 @@ static void removal_finish(struct removal *removal, bool is_queued)
 	msgpack_packer pack = pack_to(&out);
 	msgpack_pack_map(&pack, removal->is_flush ? 5 : 4);
 	if (removal->is_flush)
-		pack_named_uint(&pack, "namespaces", removal->service->store ? write->namespaces : removal->namespace.data ? 1 : 0);
+		pack_named_uint(&pack, "namespaces",
+				removal->service->store   ? write->namespaces
+				: removal->namespace.data ? 1
+							  : 0);
 	pack_named_uint(&pack, "entries", entries);
 	pack_named_uint(&pack, "aliases", write->aliases);
 	pack_named_uint(&pack, "vectors", write->vectors);
@@ -74,8 +77,8 @@ static void removal_failed(struct removal *removal, int code)
 
 	(void)fault_set(&fault, code, "", "%s",
 			code == ERROR_UNAVAILABLE && removal->dry_run ? "Redis is away, and only Redis can count this"
-			: code == ERROR_TOO_LARGE                     ? "Redis is away and redis.write_queue_bytes is reached"
-								      : error_text(code));
+			: code == ERROR_TOO_LARGE ? "Redis is away and redis.write_queue_bytes is reached"
+						  : error_text(code));
 	removal_free(removal);
 	call_fail(call, &fault);
 }
@@ -218,8 +221,8 @@ static struct slice put_text(char **at, struct slice text)
 static struct removal *removal_open(struct call *call, const struct request *request, bool is_flush)
 {
 	bool is_everywhere = is_flush && !request->has_namespace;
-	struct removal *removal =
-		calloc(1, sizeof(*removal) + request->namespace.length + request->question.length + request->tag.length);
+	struct removal *removal = calloc(1, sizeof(*removal) + request->namespace.length + request->question.length +
+						    request->tag.length);
 
 	if (!removal)
 		return NULL;

@@ -27,17 +27,17 @@ static const struct counter latencies[] = {
 #define LATENCIES (sizeof(latencies) / sizeof(latencies[0]))
 
 /* X(name, what it is): values of this moment. */
-#define GAUGES(X)                                                   \
-	X(connections, "open connections")                          \
-	X(unread_bytes, "bytes clients have not read yet")          \
-	X(in_flight, "requests that wait for something")            \
-	X(flights, "questions being answered")                      \
-	X(upstream_in_flight, "chat calls in the air and in queues") \
-	X(entries, "entries in memory")                             \
-	X(memory_bytes, "bytes of them")                            \
-	X(index_entries, "entries that can be found by meaning")    \
-	X(index_bytes, "bytes of the index")                        \
-	X(write_queue_writes, "writes that wait for Redis")         \
+#define GAUGES(X)                                                                                                           \
+	X(connections, "open connections")                                                                                  \
+	X(unread_bytes, "bytes clients have not read yet")                                                                  \
+	X(in_flight, "requests that wait for something")                                                                    \
+	X(flights, "questions being answered")                                                                              \
+	X(upstream_in_flight, "chat calls in the air and in queues")                                                        \
+	X(entries, "entries in memory")                                                                                     \
+	X(memory_bytes, "bytes of them")                                                                                    \
+	X(index_entries, "entries that can be found by meaning")                                                            \
+	X(index_bytes, "bytes of the index")                                                                                \
+	X(write_queue_writes, "writes that wait for Redis")                                                                 \
 	X(write_queue_bytes, "bytes of them")
 
 struct gauges {
@@ -86,7 +86,8 @@ static void say_table(msgpack_packer *pack, const struct counter *table, size_t 
 {
 	msgpack_pack_map(pack, count);
 	for (size_t i = 0; i < count; i++)
-		pack_named_uint(pack, table[i].name, *(const uint64_t *)(const void *)((const char *)values + table[i].offset));
+		pack_named_uint(pack, table[i].name,
+				*(const uint64_t *)(const void *)((const char *)values + table[i].offset));
 }
 
 static void say_errors(msgpack_packer *pack, const struct metrics *metrics)

@@ -14,9 +14,10 @@ struct uv_loop_s;
 struct deadlines;
 
 struct deadline {
-	void (*expired)(struct deadline *deadline); /* called once, from the loop; may start or stop any deadline, itself too */
-	uint64_t at_ms;                             /* of the loop's clock */
-	size_t place;                               /* in the heap, from 1; 0 = not started */
+	void (*expired)(
+		struct deadline *deadline); /* called once, from the loop; may start or stop any deadline, itself too */
+	uint64_t at_ms;                     /* of the loop's clock */
+	size_t place;                       /* in the heap, from 1; 0 = not started */
 };
 
 /* Creates the heap and its timer on `loop`; NULL without memory. */

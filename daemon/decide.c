@@ -2,10 +2,9 @@
 
 #include "index.h"
 
-static const char *const names[] = {
-	[REASON_NONE] = NULL,
+static const char *const names[] = {[REASON_NONE] = NULL,
 #define X(name, text) [REASON_##name] = #name,
-	REASON_TABLE(X)
+				    REASON_TABLE(X)
 #undef X
 };
 
@@ -15,7 +14,8 @@ const char *reason_name(enum reason reason)
 }
 
 /* What holds for every stored answer, however it was found. */
-static enum reason decide_age(uint64_t created_at_ms, uint64_t fresh_until_at_ms, const struct policy *policy, uint64_t now_ms)
+static enum reason decide_age(uint64_t created_at_ms, uint64_t fresh_until_at_ms, const struct policy *policy,
+			      uint64_t now_ms)
 {
 	if (policy->refresh)
 		return REASON_refresh;

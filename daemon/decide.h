@@ -9,14 +9,14 @@
 struct candidate;
 
 /* Why the nearest entry was not served: X(name on the wire, meaning). */
-#define REASON_TABLE(X)                                                        \
-	X(no_candidate, "nothing is stored in this scope")                     \
-	X(below_threshold, "its similarity is under the threshold in force")   \
-	X(max_age, "it is older than the call allows")                         \
-	X(expired, "it has expired, or was removed meanwhile")                 \
-	X(exact_only, "this question is not compared by meaning")              \
-	X(refresh, "the call asked for a new answer")                          \
-	X(embedder_unavailable, "the embedder did not answer")                 \
+#define REASON_TABLE(X)                                                                                                     \
+	X(no_candidate, "nothing is stored in this scope")                                                                  \
+	X(below_threshold, "its similarity is under the threshold in force")                                                \
+	X(max_age, "it is older than the call allows")                                                                      \
+	X(expired, "it has expired, or was removed meanwhile")                                                              \
+	X(exact_only, "this question is not compared by meaning")                                                           \
+	X(refresh, "the call asked for a new answer")                                                                       \
+	X(embedder_unavailable, "the embedder did not answer")                                                              \
 	X(search_unavailable, "the index could not be searched")
 
 enum reason {
@@ -31,9 +31,9 @@ const char *reason_name(enum reason reason);
 
 /* What one call allows. */
 struct policy {
-	double threshold;   /* least similarity of a hit by meaning */
-	bool exact_only;    /* no hits by meaning, and no aliases */
-	bool refresh;       /* no hits at all */
+	double threshold; /* least similarity of a hit by meaning */
+	bool exact_only;  /* no hits by meaning, and no aliases */
+	bool refresh;     /* no hits at all */
 	bool has_max_age;
 	uint32_t max_age_s; /* oldest answer */
 };

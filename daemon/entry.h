@@ -60,7 +60,7 @@ struct alias {
 	double similarity; /* measured, plain cosine */
 	double score;      /* what decide() compared with the threshold */
 	enum alias_kind kind;
-	char embedder[17]; /* the embedder8 of the similarity: 16 hex digits */
+	char embedder[17];  /* the embedder8 of the similarity: 16 hex digits */
 	uint64_t expire_ms; /* duration at creation; when read, what is left */
 };
 

@@ -44,8 +44,8 @@ struct rider {
 	struct flight *flight; /* NULL = rides none */
 	struct rider *prev, *next;
 	struct answer_cursor cursor;
-	bool opened;   /* it is for this one that the model is asked; the others share the answer */
-	bool joined;   /* came from another wording, of this similarity */
+	bool opened; /* it is for this one that the model is asked; the others share the answer */
+	bool joined; /* came from another wording, of this similarity */
 	double similarity;
 	enum reason reason; /* why it was not served from what is stored */
 };

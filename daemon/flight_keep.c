@@ -149,7 +149,8 @@ static bool keep(struct flight *flight, struct slice answer, struct slice finish
 	uint64_t expire_ms = soft_ms + flight->space->stale_window * 1000;
 	bool is_pending = false;
 
-	buffer_init(&request, 1024 + flight->model.length + flight->request.context.length + flight->request.parameters.length);
+	buffer_init(&request,
+		    1024 + flight->model.length + flight->request.context.length + flight->request.parameters.length);
 	buffer_init(&tags, LIMIT_TAGS * (LIMIT_TAG_BYTES + 1));
 	const struct entry entry = {
 		.identity = flight->identity,

@@ -48,8 +48,8 @@ struct flight {
 	const struct config_namespace *space;
 	const struct config_upstream *upstream;
 	struct slice model;
-	struct slice text;     /* what is compared by meaning, or else the last message's text */
-	bool compared;         /* by meaning */
+	struct slice text; /* what is compared by meaning, or else the last message's text */
+	bool compared;     /* by meaning */
 	struct identity_traits traits;
 	struct identity identity, scope, digest; /* digest: of (namespace, text) */
 	uint64_t generation;
@@ -58,7 +58,7 @@ struct flight {
 	bool is_listed;         /* in the table */
 	bool is_visible;        /* in the list of those that can be joined by meaning */
 	bool is_detached;
-	bool wants_store;       /* at least one rider wants it kept */
+	bool wants_store; /* at least one rider wants it kept */
 	uint32_t ttl_s;
 	struct slice tags[LIMIT_TAGS];
 	char *tags_owned[LIMIT_TAGS]; /* those that came from other messages */
@@ -80,10 +80,10 @@ struct flight {
 	struct entry *stale;
 	float *vector;
 	unsigned dimensions;
-	uint32_t gone;       /* candidates that are not there any more */
-	int fetching;        /* the candidate being read, or -1 */
-	enum reason missed;  /* why meaning could not be compared at all */
-	int write_error;     /* how the write went; ERROR_PENDING = queued */
+	uint32_t gone;      /* candidates that are not there any more */
+	int fetching;       /* the candidate being read, or -1 */
+	enum reason missed; /* why meaning could not be compared at all */
+	int write_error;    /* how the write went; ERROR_PENDING = queued */
 	struct answer answer;
 	struct chat_end end;
 	struct fault fault;
@@ -93,10 +93,10 @@ struct flight {
 	size_t wording_count;
 	uint64_t embedding_us, search_us, upstream_us, step_us;
 
-	UT_hash_handle hh;           /* flights->by_identity */
-	struct flight *prev, *next;  /* flights->all */
+	UT_hash_handle hh;                          /* flights->by_identity */
+	struct flight *prev, *next;                 /* flights->all */
 	struct flight *visible_prev, *visible_next; /* flights->visible, of one scope */
-	struct deadline due;         /* go on in the next turn */
+	struct deadline due;                        /* go on in the next turn */
 };
 
 struct flight_scope {

@@ -51,7 +51,7 @@ bool riders_want_meaning(const struct flight *flight)
 		return false;
 	if (flight->kind == FLIGHT_ADD)
 		return true;
-	DL_FOREACH(flight->riders, rider)
+	DL_FOREACH (flight->riders, rider)
 		if (!rider->policy.exact_only)
 			return true;
 	return false;
@@ -61,7 +61,7 @@ bool riders_want_search(const struct flight *flight)
 {
 	const struct rider *rider;
 
-	DL_FOREACH(flight->riders, rider)
+	DL_FOREACH (flight->riders, rider)
 		if (!rider->policy.exact_only && !rider->policy.refresh)
 			return true;
 	return false;
@@ -140,8 +140,7 @@ void riders_serve_exact(struct flight *flight, const struct entry *entry, const 
 	uint64_t now_ms = deadlines_now_ms(flight->service->deadlines);
 	struct rider *rider, *next;
 
-	DL_FOREACH_SAFE(flight->riders, rider, next)
-	{
+	DL_FOREACH_SAFE (flight->riders, rider, next) {
 		enum reason reason = tier == TIER_STALE ? decide_stale(entry, &rider->policy, now_ms)
 				     : alias            ? decide_alias(alias, entry, &rider->policy, now_ms)
 							: decide_exact(entry, &rider->policy, now_ms);
@@ -170,8 +169,7 @@ int riders_wanted_candidate(struct flight *flight)
 	struct rider *rider;
 	int wanted = -1;
 
-	DL_FOREACH(flight->riders, rider)
-	{
+	DL_FOREACH (flight->riders, rider) {
 		if (!is_waiting(rider))
 			continue;
 		struct decision decision = decide_for(flight, rider, now_ms);
@@ -196,8 +194,7 @@ void riders_serve_candidate(struct flight *flight, size_t index, const struct en
 	candidate->created_at_ms = entry->created_at_ms;
 	candidate->fresh_until_at_ms = entry->fresh_until_at_ms;
 	candidate->expires_at_ms = entry->expires_at_ms;
-	DL_FOREACH(flight->riders, rider)
-	{
+	DL_FOREACH (flight->riders, rider) {
 		struct decision decision = decide_for(flight, rider, now_ms);
 		if (is_waiting(rider) && !rider->no_store && decision.serve && decision.index == index)
 			is_wanted = true;
@@ -208,8 +205,7 @@ void riders_serve_candidate(struct flight *flight, size_t index, const struct en
 				    .generation = entry->generation,
 				    .expires_at_ms = entry->expires_at_ms};
 	double similarity = candidate->similarity;
-	DL_FOREACH_SAFE(flight->riders, rider, next)
-	{
+	DL_FOREACH_SAFE (flight->riders, rider, next) {
 		struct decision decision = decide_for(flight, rider, now_ms);
 		if (!is_waiting(rider) || !decision.serve || decision.index != index)
 			continue;
@@ -225,8 +221,7 @@ void riders_miss(struct flight *flight)
 {
 	struct rider *rider, *next;
 
-	DL_FOREACH_SAFE(flight->riders, rider, next)
-	{
+	DL_FOREACH_SAFE (flight->riders, rider, next) {
 		if (!rider->only || !is_waiting(rider))
 			continue;
 		struct result result = {.tier = TIER_MISS};
@@ -327,8 +322,7 @@ void riders_join_by_meaning(struct flight *flight)
 	struct flight *other = nearest_in_the_air(flight, &similarity);
 	if (!other)
 		return;
-	DL_FOREACH_SAFE(flight->riders, rider, next)
-	{
+	DL_FOREACH_SAFE (flight->riders, rider, next) {
 		if (rider->only || !decide_join(similarity, &rider->policy))
 			continue;
 		if (!has_moved && deadline_start(flight->service->deadlines, &other->due, 0) != 0)
@@ -378,7 +372,7 @@ void riders_tell(struct flight *flight)
 {
 	struct rider *rider;
 
-	DL_FOREACH(flight->riders, rider)
+	DL_FOREACH (flight->riders, rider)
 		rider->ops->more(rider);
 }
 

@@ -84,9 +84,9 @@ static int own_message(struct flight *flight, const struct question *question)
 	memcpy(flight->message, from.data, from.length);
 	*request = *question->request;
 	flight->model = question->model;
-	struct slice *const slices[] = {&request->prompt, &request->messages, &request->model, &request->parameters,
-					&request->namespace, &request->question, &request->context, &request->answer,
-					&flight->model};
+	struct slice *const slices[] = {&request->prompt,     &request->messages,  &request->model,
+					&request->parameters, &request->namespace, &request->question,
+					&request->context,    &request->answer,    &flight->model};
 	for (size_t i = 0; i < sizeof(slices) / sizeof(slices[0]); i++)
 		rebase(slices[i], from, flight->message);
 	for (size_t i = 0; i < request->tag_count; i++) {
@@ -156,8 +156,8 @@ static struct flight *flight_open(struct service *service, enum flight_kind kind
 	return flight;
 }
 
-static int flight_start(struct service *service, enum flight_kind kind, struct rider *rider,
-			const struct question *question, struct fault *fault)
+static int flight_start(struct service *service, enum flight_kind kind, struct rider *rider, const struct question *question,
+			struct fault *fault)
 {
 	struct flight *flight = flight_open(service, kind, question);
 
@@ -334,8 +334,7 @@ void flights_forget(struct flights *flights, const struct forget *forget)
 		}
 		return;
 	}
-	DL_FOREACH(flights->all, flight)
-	{
+	DL_FOREACH (flights->all, flight) {
 		if (flight->forgotten || flight == forget->except || !is_meant(flight, forget))
 			continue;
 		flight->forgotten = true;

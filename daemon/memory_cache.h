@@ -36,8 +36,7 @@ struct memory_hit {
 
 /* Looks `identity` up. What has expired by `now_ms` is removed and not found; an alias whose entry is not here, or was made
  * at another time or in another generation, is not found either. Returns whether there is a hit. */
-bool memory_cache_get(struct memory_cache *cache, const struct identity *identity, uint64_t now_ms,
-		      struct memory_hit *hit);
+bool memory_cache_get(struct memory_cache *cache, const struct identity *identity, uint64_t now_ms, struct memory_hit *hit);
 
 /* Removes what is under `identity`, entry or alias. Returns whether there was something. */
 bool memory_cache_remove(struct memory_cache *cache, const struct identity *identity);

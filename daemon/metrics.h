@@ -9,63 +9,63 @@
 #include <stdint.h>
 
 /* X(name, what it counts) */
-#define METRICS_COUNTERS(X)                                                                                  \
-	X(requests, "requests of any method")                                                                \
-	X(hits_memory, "answers from memory")                                                                \
-	X(hits_exact, "answers from Redis by exact identity or alias")                                       \
-	X(hits_semantic, "answers by meaning")                                                               \
-	X(hits_coalesced, "answers shared with another caller's model call")                                 \
-	X(hits_stale, "answers past their TTL, served because the model failed")                             \
-	X(answers_upstream, "answers from the model, to the caller that asked first")                        \
-	X(lookup_misses, "look-ups without an answer")                                                       \
-	X(api_calls, "chat calls to upstreams")                                                              \
-	X(api_failures, "chat calls that failed")                                                            \
-	X(embedding_calls, "embedding requests to the embedder")                                             \
-	X(embedding_texts, "texts in them")                                                                  \
-	X(embedding_failures, "embedding requests that failed")                                              \
-	X(embedding_cache_hits, "embeddings found in Redis")                                                 \
-	X(entries_stored, "entries written to memory, index or Redis")                                       \
-	X(entries_not_stored, "answers that were not complete or not wanted, and so not kept")               \
-	X(aliases_stored, "aliases written")                                                                 \
-	X(entries_invalidated, "entries removed by invalidate or flush")                                     \
-	X(memory_evictions, "entries that left memory to keep memory.max_bytes")                             \
-	X(index_evictions, "entries that left the index to keep memory.index_max_bytes")                     \
-	X(index_scans_offloaded, "searches that ran on the thread pool")                                     \
-	X(redis_reads, "reads sent to Redis")                                                                \
-	X(redis_writes, "writes sent to Redis")                                                              \
-	X(redis_failures, "reads and writes that failed")                                                    \
-	X(redis_wrong_type, "keys of ours that held something else")                                         \
-	X(redis_too_large, "entries in Redis over server.max_message_bytes, not read")                       \
-	X(write_queue_dropped, "writes refused because redis.write_queue_bytes was reached")                 \
-	X(writes_dead, "queued writes dropped: flushed or expired before Redis was back")                    \
-	X(vectors_dropped, "embeddings not cached because Redis was away")                                   \
-	X(log_records, "records of other daemons followed")                                                  \
-	X(log_reloads, "times everything was read again")                                                    \
-	X(connections_accepted, "connections accepted")                                                      \
-	X(connections_refused, "times accepting was put off at server.max_connections")                      \
-	X(connections_stalled, "connections closed because they did not read")                               \
-	X(reads_paused, "times reading a connection stopped at its write queue's limit")                     \
-	X(busy, "requests refused as BUSY")                                                                  \
-	X(denied, "requests refused as DENIED")                                                              \
-	X(large_messages, "messages over 64 KiB")                                                            \
-	X(upstream_queue_full, "requests refused because an upstream's queue was full")                      \
-	X(flights_cancelled, "flights cancelled because the last rider left")                                \
-	X(flights_detached, "flights finished for the cache after the last rider left")                      \
-	X(flights_joined_by_meaning, "flights that joined another in the air")                               \
-	X(namespaces_not_counted, "answers in namespaces beyond those counted apart")                        \
+#define METRICS_COUNTERS(X)                                                                                                 \
+	X(requests, "requests of any method")                                                                               \
+	X(hits_memory, "answers from memory")                                                                               \
+	X(hits_exact, "answers from Redis by exact identity or alias")                                                      \
+	X(hits_semantic, "answers by meaning")                                                                              \
+	X(hits_coalesced, "answers shared with another caller's model call")                                                \
+	X(hits_stale, "answers past their TTL, served because the model failed")                                            \
+	X(answers_upstream, "answers from the model, to the caller that asked first")                                       \
+	X(lookup_misses, "look-ups without an answer")                                                                      \
+	X(api_calls, "chat calls to upstreams")                                                                             \
+	X(api_failures, "chat calls that failed")                                                                           \
+	X(embedding_calls, "embedding requests to the embedder")                                                            \
+	X(embedding_texts, "texts in them")                                                                                 \
+	X(embedding_failures, "embedding requests that failed")                                                             \
+	X(embedding_cache_hits, "embeddings found in Redis")                                                                \
+	X(entries_stored, "entries written to memory, index or Redis")                                                      \
+	X(entries_not_stored, "answers that were not complete or not wanted, and so not kept")                              \
+	X(aliases_stored, "aliases written")                                                                                \
+	X(entries_invalidated, "entries removed by invalidate or flush")                                                    \
+	X(memory_evictions, "entries that left memory to keep memory.max_bytes")                                            \
+	X(index_evictions, "entries that left the index to keep memory.index_max_bytes")                                    \
+	X(index_scans_offloaded, "searches that ran on the thread pool")                                                    \
+	X(redis_reads, "reads sent to Redis")                                                                               \
+	X(redis_writes, "writes sent to Redis")                                                                             \
+	X(redis_failures, "reads and writes that failed")                                                                   \
+	X(redis_wrong_type, "keys of ours that held something else")                                                        \
+	X(redis_too_large, "entries in Redis over server.max_message_bytes, not read")                                      \
+	X(write_queue_dropped, "writes refused because redis.write_queue_bytes was reached")                                \
+	X(writes_dead, "queued writes dropped: flushed or expired before Redis was back")                                   \
+	X(vectors_dropped, "embeddings not cached because Redis was away")                                                  \
+	X(log_records, "records of other daemons followed")                                                                 \
+	X(log_reloads, "times everything was read again")                                                                   \
+	X(connections_accepted, "connections accepted")                                                                     \
+	X(connections_refused, "times accepting was put off at server.max_connections")                                     \
+	X(connections_stalled, "connections closed because they did not read")                                              \
+	X(reads_paused, "times reading a connection stopped at its write queue's limit")                                    \
+	X(busy, "requests refused as BUSY")                                                                                 \
+	X(denied, "requests refused as DENIED")                                                                             \
+	X(large_messages, "messages over 64 KiB")                                                                           \
+	X(upstream_queue_full, "requests refused because an upstream's queue was full")                                     \
+	X(flights_cancelled, "flights cancelled because the last rider left")                                               \
+	X(flights_detached, "flights finished for the cache after the last rider left")                                     \
+	X(flights_joined_by_meaning, "flights that joined another in the air")                                              \
+	X(namespaces_not_counted, "answers in namespaces beyond those counted apart")                                       \
 	X(tokens_saved, "tokens that hits did not cost")
 
 /* Latencies, each a histogram in microseconds. X(name, from what to what) */
-#define METRICS_LATENCIES(X)                                                \
-	X(memory, "request to answer, from memory")                         \
-	X(exact, "request to answer, by identity from Redis")               \
-	X(semantic, "request to answer, by meaning")                        \
-	X(coalesced, "request to answer, shared")                           \
-	X(upstream, "request to answer, from the model")                    \
-	X(embedder, "embedding request to its reply")                       \
-	X(redis, "read to its reply")                                       \
-	X(model, "chat call to its end")                                    \
-	X(first_token, "chat call to its first text")                       \
+#define METRICS_LATENCIES(X)                                                                                                \
+	X(memory, "request to answer, from memory")                                                                         \
+	X(exact, "request to answer, by identity from Redis")                                                               \
+	X(semantic, "request to answer, by meaning")                                                                        \
+	X(coalesced, "request to answer, shared")                                                                           \
+	X(upstream, "request to answer, from the model")                                                                    \
+	X(embedder, "embedding request to its reply")                                                                       \
+	X(redis, "read to its reply")                                                                                       \
+	X(model, "chat call to its end")                                                                                    \
+	X(first_token, "chat call to its first text")                                                                       \
 	X(loop, "thread CPU of one turn of the loop")
 
 /* Log-linear buckets, 16 to each power of two: any percentile to within 6.25 %. */

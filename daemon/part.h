@@ -17,12 +17,12 @@
 struct log;
 
 struct part {
-	char name[80];       /* "redis", "embedder", "upstream NAME" */
-	bool configured;     /* false: not wanted, so never a fault */
+	char name[80];   /* "redis", "embedder", "upstream NAME" */
+	bool configured; /* false: not wanted, so never a fault */
 	bool up;
-	unsigned failures;   /* in a row */
-	uint64_t since_ms;   /* of the loop's clock: when `up` last changed */
-	char error[160];     /* the last failure, without secrets */
+	unsigned failures; /* in a row */
+	uint64_t since_ms; /* of the loop's clock: when `up` last changed */
+	char error[160];   /* the last failure, without secrets */
 	const struct log *log;
 };
 

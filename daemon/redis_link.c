@@ -3,10 +3,10 @@
  * writability is watched too), a context that frees itself within a callback (`cleanup` tells; nothing is touched after). */
 #include "redis_link.h"
 
+#include "redis.h"
+
 #include <assert.h>
 #include <fcntl.h>
-#include <hiredis/async.h>
-#include <hiredis/hiredis.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <uv.h>

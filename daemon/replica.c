@@ -36,13 +36,13 @@ struct replica {
 	struct follow *follow;
 	bool is_connected;
 	bool is_loading;
-	bool is_stale;           /* a reload is due, once the present one has ended */
+	bool is_stale; /* a reload is due, once the present one has ended */
 	uint64_t lost_at_ms;
-	struct reread *rereads;  /* in order; the first REREADS_AT_ONCE are started */
+	struct reread *rereads; /* in order; the first REREADS_AT_ONCE are started */
 	size_t reread_count, started;
 	struct store_names names;
 	struct store_walk walk;
-	char **namespaces;       /* still to be walked */
+	char **namespaces; /* still to be walked */
 	size_t namespace_count, namespace_room;
 	struct deadline retry;
 };
@@ -111,8 +111,7 @@ static void start_rereads(struct replica *replica)
 {
 	struct reread *reread, *next;
 
-	DL_FOREACH_SAFE(replica->rereads, reread, next)
-	{
+	DL_FOREACH_SAFE (replica->rereads, reread, next) {
 		if (replica->started == REREADS_AT_ONCE)
 			return;
 		if (reread->is_started)
@@ -331,8 +330,8 @@ struct replica *replica_create(struct service *service)
 	replica->service = service;
 	replica->lost_at_ms = deadlines_now_ms(service->deadlines);
 	replica->retry.expired = retry_expired;
-	replica->follow = follow_create(service->loop, service->deadlines, service->config, store_origin(service->store), &events,
-					replica, &service->redis_part, &service->metrics, &service->log);
+	replica->follow = follow_create(service->loop, service->deadlines, service->config, store_origin(service->store),
+					&events, replica, &service->redis_part, &service->metrics, &service->log);
 	if (!replica->follow) {
 		free(replica);
 		return NULL;

@@ -112,25 +112,60 @@ struct memory_reply {
 	char embedding[22], search[19], upstream[21];
 };
 
+/* clang-format off: each member on its line */
 /* Without the NUL that ends a string constant, which has no room in its member. */
 static const struct memory_reply memory_reply = {
 	.head = {(char)0x94, 1, (char)0xcf},
 	.nil = {(char)0xc0},
 	.map = {(char)0xde, 0, CALL_PAIRS + ENTRY_RESULT_PAIRS},
-	.request_key = "\xa7" "request" "\xcf",
-	.tier = "\xa4" "tier" "\xa6" "memory",
-	.age_key = "\xa3" "age" "\xcf",
-	.ttl_key = "\xa3" "ttl" "\xcf",
-	.saved_key = "\xa5" "saved" "\x82",
-	.tokens_key = "\xa6" "tokens" "\xcf",
-	.usd_key = "\xa3" "usd" "\xcb",
-	.best = "\xaf" "best_similarity" "\xcb\0\0\0\0\0\0\0\0" "\xaa" "best_query" "\xc0" "\xa6" "reason" "\xc0",
-	.timing_key = "\xa6" "timing" "\x84",
-	.total_key = "\xa8" "total_ms" "\xcb",
-	.embedding = "\xac" "embedding_ms" "\xcb\0\0\0\0\0\0\0\0",
-	.search = "\xa9" "search_ms" "\xcb\0\0\0\0\0\0\0\0",
-	.upstream = "\xab" "upstream_ms" "\xcb\0\0\0\0\0\0\0\0",
+	.request_key = "\xa7"
+		       "request"
+		       "\xcf",
+	.tier = "\xa4"
+		"tier"
+		"\xa6"
+		"memory",
+	.age_key = "\xa3"
+		   "age"
+		   "\xcf",
+	.ttl_key = "\xa3"
+		   "ttl"
+		   "\xcf",
+	.saved_key = "\xa5"
+		     "saved"
+		     "\x82",
+	.tokens_key = "\xa6"
+		      "tokens"
+		      "\xcf",
+	.usd_key = "\xa3"
+		   "usd"
+		   "\xcb",
+	.best = "\xaf"
+		"best_similarity"
+		"\xcb\0\0\0\0\0\0\0\0"
+		"\xaa"
+		"best_query"
+		"\xc0"
+		"\xa6"
+		"reason"
+		"\xc0",
+	.timing_key = "\xa6"
+		      "timing"
+		      "\x84",
+	.total_key = "\xa8"
+		     "total_ms"
+		     "\xcb",
+	.embedding = "\xac"
+		     "embedding_ms"
+		     "\xcb\0\0\0\0\0\0\0\0",
+	.search = "\xa9"
+		  "search_ms"
+		  "\xcb\0\0\0\0\0\0\0\0",
+	.upstream = "\xab"
+		    "upstream_ms"
+		    "\xcb\0\0\0\0\0\0\0\0",
 };
+/* clang-format on */
 
 static void put_number(char out[8], uint64_t value)
 {
@@ -169,7 +204,8 @@ static int write_memory_reply(struct buffer *out, uint64_t id, const struct resu
 
 static bool is_ready(const struct result *r)
 {
-	return r->stored && r->stored->result.data && r->has_similarity && r->similarity >= 1.0 && slice_equal(r->original_query, r->stored->question);
+	return r->stored && r->stored->result.data && r->has_similarity && r->similarity >= 1.0 &&
+	       slice_equal(r->original_query, r->stored->question);
 }
 
 static int write_pairs(struct buffer *out, msgpack_packer *pack, const struct result *r, bool with_answer)

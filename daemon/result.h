@@ -9,13 +9,13 @@
 #include "../proto/fault.h"
 
 /* X(constant, name on the wire) */
-#define TIER_TABLE(X)         \
-	X(MEMORY, memory)         \
-	X(EXACT, exact)           \
-	X(SEMANTIC, semantic)     \
-	X(COALESCED, coalesced)   \
-	X(STALE, stale)           \
-	X(UPSTREAM, upstream)     \
+#define TIER_TABLE(X)                                                                                                       \
+	X(MEMORY, memory)                                                                                                   \
+	X(EXACT, exact)                                                                                                     \
+	X(SEMANTIC, semantic)                                                                                               \
+	X(COALESCED, coalesced)                                                                                             \
+	X(STALE, stale)                                                                                                     \
+	X(UPSTREAM, upstream)                                                                                               \
 	X(MISS, miss)
 
 enum tier {

@@ -3,25 +3,25 @@
 #define PROTO_ERROR_H
 
 /* X(name, number, what it means). The number is also the client library's (negative) return value, so it never changes. */
-#define ERROR_TABLE(X)                                                                   \
-	X(INVALID, 1, "the request is wrong; the field names the place")                     \
-	X(TOO_LARGE, 2, "over a limit; the limit is named")                                  \
-	X(UNKNOWN_METHOD, 3, "no such method")                                               \
-	X(DUPLICATE_ID, 4, "the id is still in use on this connection")                      \
-	X(BUSY, 5, "too much in flight; try again after retry_ms")                           \
-	X(QUOTA, 6, "a budget of the operator is used up")                                   \
-	X(DENIED, 7, "the caller may not do this")                                           \
-	X(NOT_FOUND, 8, "no such entry, or no answer without asking a model")                \
-	X(TIMEOUT, 9, "the caller's own deadline passed")                                    \
-	X(CANCELLED, 10, "cancelled by the caller")                                          \
-	X(UPSTREAM, 11, "the model's service failed; kind and status say how")               \
-	X(UNAVAILABLE, 12, "a part that is needed is not there")                             \
-	X(DRAINING, 13, "the daemon is ending; ask its successor")                           \
-	X(INTERNAL, 14, "a fault of the daemon")                                             \
-	X(MEMORY, 15, "out of memory")                                                       \
-	X(CONNECT, 16, "the daemon cannot be reached")                                       \
-	X(CLOSED, 17, "the connection ended before the response")                            \
-	X(PROTOCOL, 18, "the peer does not speak this protocol")                             \
+#define ERROR_TABLE(X)                                                                                                      \
+	X(INVALID, 1, "the request is wrong; the field names the place")                                                    \
+	X(TOO_LARGE, 2, "over a limit; the limit is named")                                                                 \
+	X(UNKNOWN_METHOD, 3, "no such method")                                                                              \
+	X(DUPLICATE_ID, 4, "the id is still in use on this connection")                                                     \
+	X(BUSY, 5, "too much in flight; try again after retry_ms")                                                          \
+	X(QUOTA, 6, "a budget of the operator is used up")                                                                  \
+	X(DENIED, 7, "the caller may not do this")                                                                          \
+	X(NOT_FOUND, 8, "no such entry, or no answer without asking a model")                                               \
+	X(TIMEOUT, 9, "the caller's own deadline passed")                                                                   \
+	X(CANCELLED, 10, "cancelled by the caller")                                                                         \
+	X(UPSTREAM, 11, "the model's service failed; kind and status say how")                                              \
+	X(UNAVAILABLE, 12, "a part that is needed is not there")                                                            \
+	X(DRAINING, 13, "the daemon is ending; ask its successor")                                                          \
+	X(INTERNAL, 14, "a fault of the daemon")                                                                            \
+	X(MEMORY, 15, "out of memory")                                                                                      \
+	X(CONNECT, 16, "the daemon cannot be reached")                                                                      \
+	X(CLOSED, 17, "the connection ended before the response")                                                           \
+	X(PROTOCOL, 18, "the peer does not speak this protocol")                                                            \
 	X(PENDING, 19, "not there yet")
 
 enum error_code {

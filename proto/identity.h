@@ -35,15 +35,15 @@
 
 /* Parameters that do not change the answer, sorted bytewise. The digest over their names is hashed too: with another
  * table the same bytes are another identity. */
-#define IDENTITY_IGNORED(X)       \
-	X(metadata)               \
-	X(prompt_cache_key)       \
-	X(prompt_cache_retention) \
-	X(safety_identifier)      \
-	X(service_tier)           \
-	X(store)                  \
-	X(stream)                 \
-	X(stream_options)         \
+#define IDENTITY_IGNORED(X)                                                                                                 \
+	X(metadata)                                                                                                         \
+	X(prompt_cache_key)                                                                                                 \
+	X(prompt_cache_retention)                                                                                           \
+	X(safety_identifier)                                                                                                \
+	X(service_tier)                                                                                                     \
+	X(store)                                                                                                            \
+	X(stream)                                                                                                           \
+	X(stream_options)                                                                                                   \
 	X(user)
 
 struct identity {
@@ -65,10 +65,10 @@ struct identity_source {
 
 /* Why a question is not compared by meaning. */
 enum identity_compared {
-	COMPARED,           /* it is */
-	COMPARED_NOT_TEXT,  /* the last message is not plain user text, or empty */
-	COMPARED_IMAGES,    /* a message has a part that is not text */
-	COMPARED_TOOLS,     /* tools or functions are offered */
+	COMPARED,          /* it is */
+	COMPARED_NOT_TEXT, /* the last message is not plain user text, or empty */
+	COMPARED_IMAGES,   /* a message has a part that is not text */
+	COMPARED_TOOLS,    /* tools or functions are offered */
 };
 
 /* What the parameters ask for that changes how the answer may be kept. */
@@ -88,8 +88,7 @@ void hasher_destroy(struct hasher *hasher);
  * `role` and, as `content`, a text, nil or an array of maps, if any; parameters has neither of model, messages, stream
  * and stream_options, which have places of their own. Returns 0, or ERROR_INVALID, ERROR_TOO_LARGE or ERROR_MEMORY with
  * `fault` filled; of the first two its detail names prompt, messages or parameters. */
-int identity_of(struct hasher *hasher, const struct identity_source *source, struct identity *identity,
-		struct fault *fault);
+int identity_of(struct hasher *hasher, const struct identity_source *source, struct identity *identity, struct fault *fault);
 
 /* Finds the text that is compared by meaning (`*text`, a slice of the source, absent unless COMPARED), what the
  * parameters ask for, and the scope (all zero unless COMPARED). Call it only after identity_of() succeeded on the same

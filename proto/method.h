@@ -7,27 +7,27 @@
 enum method_caller { METHOD_ANYONE, METHOD_ADMIN };
 
 /* X(name, who may call it, what it does) */
-#define METHOD_TABLE(X)                                                                        \
-	X(hello, METHOD_ANYONE, "version, limits and methods of the daemon")                       \
-	X(ping, METHOD_ANYONE, "nothing but a response")                                           \
-	X(get_or_generate, METHOD_ANYONE, "an answer: from the cache, or else from the model")     \
-	X(lookup, METHOD_ANYONE, "an answer if the cache has one; the model is never asked")       \
-	X(add, METHOD_ADMIN, "stores an answer")                                                   \
-	X(invalidate, METHOD_ADMIN, "removes entries by entry, question, tag or namespace")        \
-	X(show, METHOD_ANYONE, "one entry with everything known of it")                            \
-	X(list, METHOD_ANYONE, "the entries of a namespace, by expiry")                            \
-	X(stats, METHOD_ANYONE, "counters, gauges and latencies")                                  \
-	X(health, METHOD_ANYONE, "which parts work, and since when")                               \
-	X(flush, METHOD_ADMIN, "removes everything in a namespace, or in all")                     \
-	X(reload, METHOD_ADMIN, "reads the configuration again")                                   \
-	X(drain, METHOD_ADMIN, "finishes what is in flight and ends the daemon")                   \
+#define METHOD_TABLE(X)                                                                                                     \
+	X(hello, METHOD_ANYONE, "version, limits and methods of the daemon")                                                \
+	X(ping, METHOD_ANYONE, "nothing but a response")                                                                    \
+	X(get_or_generate, METHOD_ANYONE, "an answer: from the cache, or else from the model")                              \
+	X(lookup, METHOD_ANYONE, "an answer if the cache has one; the model is never asked")                                \
+	X(add, METHOD_ADMIN, "stores an answer")                                                                            \
+	X(invalidate, METHOD_ADMIN, "removes entries by entry, question, tag or namespace")                                 \
+	X(show, METHOD_ANYONE, "one entry with everything known of it")                                                     \
+	X(list, METHOD_ANYONE, "the entries of a namespace, by expiry")                                                     \
+	X(stats, METHOD_ANYONE, "counters, gauges and latencies")                                                           \
+	X(health, METHOD_ANYONE, "which parts work, and since when")                                                        \
+	X(flush, METHOD_ADMIN, "removes everything in a namespace, or in all")                                              \
+	X(reload, METHOD_ADMIN, "reads the configuration again")                                                            \
+	X(drain, METHOD_ADMIN, "finishes what is in flight and ends the daemon")                                            \
 	X(config, METHOD_ADMIN, "every setting in force and where it comes from")
 
 enum method {
 #define X(name, caller, text) METHOD_##name,
 	METHOD_TABLE(X)
 #undef X
-	METHOD_COUNT
+		METHOD_COUNT
 };
 
 /* Finds the method called `name` (`length` bytes). Returns it, or METHOD_COUNT. */

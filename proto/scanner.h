@@ -11,11 +11,11 @@
 /* Between two calls a scanner knows how far it has come, so no byte is looked at twice. */
 struct scanner {
 	size_t max_bytes;
-	size_t position;                /* bytes of this message that are understood */
-	size_t skip;                    /* bytes of a str, bin or ext body still to pass over */
-	unsigned depth;                 /* open arrays and maps */
-	uint64_t pending[LIMIT_DEPTH];  /* values still to come in each of them */
-	uint64_t pending_total;         /* their sum: each needs a byte more, but for the open ones */
+	size_t position;               /* bytes of this message that are understood */
+	size_t skip;                   /* bytes of a str, bin or ext body still to pass over */
+	unsigned depth;                /* open arrays and maps */
+	uint64_t pending[LIMIT_DEPTH]; /* values still to come in each of them */
+	uint64_t pending_total;        /* their sum: each needs a byte more, but for the open ones */
 };
 
 /* Makes `s` ready for a message of at most `max_bytes`. */
