@@ -112,60 +112,25 @@ struct memory_reply {
 	char embedding[22], search[19], upstream[21];
 };
 
-/* clang-format off: each member on its line */
 /* Without the NUL that ends a string constant, which has no room in its member. */
 static const struct memory_reply memory_reply = {
 	.head = {(char)0x94, 1, (char)0xcf},
 	.nil = {(char)0xc0},
 	.map = {(char)0xde, 0, CALL_PAIRS + ENTRY_RESULT_PAIRS},
-	.request_key = "\xa7"
-		       "request"
-		       "\xcf",
-	.tier = "\xa4"
-		"tier"
-		"\xa6"
-		"memory",
-	.age_key = "\xa3"
-		   "age"
-		   "\xcf",
-	.ttl_key = "\xa3"
-		   "ttl"
-		   "\xcf",
-	.saved_key = "\xa5"
-		     "saved"
-		     "\x82",
-	.tokens_key = "\xa6"
-		      "tokens"
-		      "\xcf",
-	.usd_key = "\xa3"
-		   "usd"
-		   "\xcb",
-	.best = "\xaf"
-		"best_similarity"
-		"\xcb\0\0\0\0\0\0\0\0"
-		"\xaa"
-		"best_query"
-		"\xc0"
-		"\xa6"
-		"reason"
-		"\xc0",
-	.timing_key = "\xa6"
-		      "timing"
-		      "\x84",
-	.total_key = "\xa8"
-		     "total_ms"
-		     "\xcb",
-	.embedding = "\xac"
-		     "embedding_ms"
-		     "\xcb\0\0\0\0\0\0\0\0",
-	.search = "\xa9"
-		  "search_ms"
-		  "\xcb\0\0\0\0\0\0\0\0",
-	.upstream = "\xab"
-		    "upstream_ms"
-		    "\xcb\0\0\0\0\0\0\0\0",
+	.request_key = "\247request\317",
+	.tier = "\244tier\246memory",
+	.age_key = "\243age\317",
+	.ttl_key = "\243ttl\317",
+	.saved_key = "\245saved\202",
+	.tokens_key = "\246tokens\317",
+	.usd_key = "\243usd\313",
+	.best = "\257best_similarity\313\0\0\0\0\0\0\0\0\252best_query\300\246reason\300",
+	.timing_key = "\246timing\204",
+	.total_key = "\250total_ms\313",
+	.embedding = "\254embedding_ms\313\0\0\0\0\0\0\0\0",
+	.search = "\251search_ms\313\0\0\0\0\0\0\0\0",
+	.upstream = "\253upstream_ms\313\0\0\0\0\0\0\0\0",
 };
-/* clang-format on */
 
 static void put_number(char out[8], uint64_t value)
 {
