@@ -22,8 +22,13 @@
 
 /* Messages handled for one connection in one turn. */
 #define MESSAGES_A_TURN 128
+/* What is handled for all connections in one turn, about a millisecond's worth: an answer from memory counts 1, a call that has to
+ * wait, for which much is begun, WORK_OF_A_CALL. */
+#define WORK_A_TURN 640
+#define WORK_OF_A_CALL 16
 /* Buffers that grew beyond this are given back when they are empty. */
 #define BUFFER_KEPT (16u << 10)
+#define SPARE_MOST (256u << 10)
 /* The patience with a client that does not read, once the daemon is ending, or does not leave after it was told the end. */
 #define HURRY_MS 1000
 #define GROUPS_USUAL 64
@@ -68,6 +73,10 @@ struct conn {
 
 struct buffer *conn_out(struct conn *conn)
 {
+	struct server *server = conn->server;
+
+	if (!conn->out.data && server->spare_count > 0)
+		conn->out = server->spares[--server->spare_count];
 	return &conn->out;
 }
 
@@ -152,15 +161,15 @@ static void conn_refuse(struct conn *conn, const char *why)
 
 /* ---- reading ---- */
 
-/* Whether another message may be handled now: there is room for its answer, and the connection's share of the turn is not used
- * up. */
+/* Whether another message may be handled now: there is room for its answer, and neither the connection's share of the turn nor
+ * the turn itself is used up. */
 static bool may_handle(struct conn *conn)
 {
 	if (conn->turn != conn->server->turn) {
 		conn->turn = conn->server->turn;
 		conn->handled = 0;
 	}
-	return conn->handled < MESSAGES_A_TURN && conn_has_room(conn);
+	return conn->handled < MESSAGES_A_TURN && conn->server->work < WORK_A_TURN && conn_has_room(conn);
 }
 
 /* Handles the whole messages at `data`, as long as it may. Returns how many bytes were handled. */
@@ -184,9 +193,11 @@ static size_t handle_messages(struct conn *conn, const char *data, size_t length
 			conn_refuse(conn, error_text(error));
 			break;
 		}
+		size_t calls = conn->calls.count;
 		conn->handled++;
 		if (call_message(&conn->calls, (struct slice){data + at, end}) != 0)
 			conn_refuse(conn, "it sent a message that cannot be answered");
+		conn->server->work += conn->calls.count > calls ? WORK_OF_A_CALL : 1;
 		at += end;
 	}
 	return at;
@@ -226,6 +237,8 @@ static void pause_reading(struct conn *conn)
 	conn->service->metrics.reads_paused++;
 }
 
+static void flush(struct conn *conn);
+
 static void on_read(uv_stream_t *stream, ssize_t count, const uv_buf_t *buf)
 {
 	struct conn *conn = (struct conn *)stream;
@@ -253,6 +266,12 @@ static void on_read(uv_stream_t *stream, ssize_t count, const uv_buf_t *buf)
 	}
 	if (!is_first)
 		handle_kept(conn);
+	/* What was answered at once leaves at once; what calls have to say is the pump's. */
+	if (conn->state == CONN_OPEN && conn->is_awake && !conn->is_behind && !conn->calls.talking) {
+		flush(conn);
+		if (conn->state == CONN_OPEN && conn_has_room(conn))
+			conn_sleep(conn);
+	}
 	if (!conn_has_room(conn))
 		pause_reading(conn);
 }
@@ -330,6 +349,20 @@ static int write_rest(struct conn *conn, size_t written)
 	return deadline_start(conn->service->deadlines, &conn->stall, patience_ms(conn));
 }
 
+/* An idle connection keeps no buffer. A few go to whoever writes next, so that they are not allocated anew in each turn. */
+static void give_back(struct conn *conn)
+{
+	struct server *server = conn->server;
+
+	conn->out.length = 0;
+	if (server->spare_count < SERVER_SPARES && conn->out.capacity <= SPARE_MOST) {
+		server->spares[server->spare_count++] = conn->out;
+		buffer_init(&conn->out, conn->out.max);
+	} else {
+		buffer_deinit(&conn->out);
+	}
+}
+
 static void flush(struct conn *conn)
 {
 	if (conn->is_writing || conn->out.length == 0)
@@ -343,9 +376,7 @@ static void flush(struct conn *conn)
 		return;
 	}
 	if ((size_t)written == conn->out.length) {
-		conn->out.length = 0;
-		if (conn->out.capacity > BUFFER_KEPT)
-			buffer_deinit(&conn->out);
+		give_back(conn);
 	} else if (conn->state < CONN_CLOSING && write_rest(conn, (size_t)written) != 0) {
 		conn_close(conn, "out of memory for its output");
 	}
@@ -446,7 +477,8 @@ void conns_close(struct server *server, bool gently)
 	struct fault fault;
 	struct conn *conn;
 
-	(void)fault_set(&fault, ERROR_DRAINING, "", "the daemon ended before there was an answer");
+	/* Not DRAINING: that would have clients ask again what the model may be working on. */
+	(void)fault_set(&fault, ERROR_UNAVAILABLE, "", "the daemon ended before there was an answer");
 	DL_FOREACH2(server->conns, conn, next)
 	{
 		/* At once, because what they wait for goes next. */

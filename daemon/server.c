@@ -112,6 +112,7 @@ static void on_prepare(uv_prepare_t *pump)
 	struct server *server = pump->data;
 
 	server->turn++;
+	server->work = 0;
 	if (server->is_put_off && server->is_accepting && !server->retry.place && server->count < most_connections(server)) {
 		server->is_put_off = false;
 		(void)uv_poll_start(&server->listener, UV_READABLE, on_connection);
@@ -343,6 +344,8 @@ static void handle_closed(uv_handle_t *handle)
 		return;
 	if (server->lock >= 0)
 		(void)close(server->lock);
+	while (server->spare_count > 0)
+		buffer_deinit(&server->spares[--server->spare_count]);
 	free(server->read_buffer);
 	free(server);
 }

@@ -7,10 +7,14 @@
 #include "deadline.h"
 #include "log.h"
 
+#include "../proto/buffer.h"
+
 #include <sys/types.h>
 #include <uv.h>
 
 #define SERVER_READ_BYTES (64u << 10)
+
+#define SERVER_SPARES 4
 
 struct server {
 	struct service *service;
@@ -18,6 +22,9 @@ struct server {
 	uv_prepare_t pump;  /* writes, before each poll */
 	uv_idle_t busy;     /* keeps the loop from waiting while connections are left to the next turn */
 	struct conn *conns;
+	struct buffer spares[SERVER_SPARES]; /* for output */
+	size_t spare_count;
+	size_t work;        /* done in this turn, see conn.c */
 	struct conn *awake; /* those with something to write or to resume, in turn */
 	size_t count, awake_count;
 	size_t room;       /* connections that descriptors suffice for */

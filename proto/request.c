@@ -357,7 +357,8 @@ int request_read_head(struct slice message, struct request *request, enum messag
 	*params = (struct slice){"", 0};
 	if (reader_next(&r, &list) != 0 || list.type != READER_ARRAY || list.count > 1)
 		return invalid(fault, "params", "must be exactly one map");
-	if (list.count == 1 && reader_skip(&r, params) != 0)
-		return invalid(fault, "params", "must be exactly one map");
+	/* The message is complete, so the parameters are all that is left of it. */
+	if (list.count == 1)
+		*params = (struct slice){(const char *)r.at, (size_t)(r.end - r.at)};
 	return 0;
 }

@@ -87,11 +87,50 @@ static int step(struct scanner *s, const unsigned char *bytes, size_t length)
 	return pass_body(s, length) ? 0 : ERROR_PENDING;
 }
 
+/* Returns the bytes of the value that starts at `p` if it is one of the kinds most values are: a small number, nil, a boolean, a
+ * short text, a float64. 0 = another kind; step() will see. */
+static size_t usual_size(const unsigned char *p, size_t there)
+{
+	unsigned char b = p[0];
+
+	if (b < 0x80 || b >= 0xe0 || b == 0xc0 || b == 0xc2 || b == 0xc3)
+		return 1;
+	if (b >= 0xa0 && b < 0xc0)
+		return 1 + (b & 0x1fU);
+	if (b == 0xcb)
+		return 9;
+	if (b == 0xd9 && there > 1)
+		return 2U + p[1];
+	if (b == 0xda && there > 2)
+		return 3U + (size_t)format_big_endian(p + 1, 2);
+	return 0;
+}
+
+/* Passes over usual values that are whole, all but the last of the innermost container: this is where the time goes. */
+static void pass_usual(struct scanner *s, const unsigned char *bytes, size_t length)
+{
+	size_t at = s->position, most = length < s->max_bytes ? length : s->max_bytes;
+	uint64_t before = s->pending[s->depth - 1], left = before;
+
+	while (left > 1 && at < most) {
+		size_t size = usual_size(bytes + at, most - at);
+		if (size == 0 || size > most - at)
+			break;
+		at += size;
+		left--;
+	}
+	s->position = at;
+	s->pending[s->depth - 1] = left;
+	s->pending_total -= before - left;
+}
+
 int scanner_scan(struct scanner *s, const void *data, size_t length, size_t *end)
 {
 	if (s->skip > 0 && !pass_body(s, length))
 		return ERROR_PENDING;
 	while (s->position == 0 || s->depth > 0) {
+		if (s->depth > 0)
+			pass_usual(s, data, length);
 		if (s->position == length)
 			return length >= s->max_bytes ? ERROR_TOO_LARGE : ERROR_PENDING;
 		int error = step(s, data, length);
@@ -101,6 +140,7 @@ int scanner_scan(struct scanner *s, const void *data, size_t length, size_t *end
 			return error;
 	}
 	*end = s->position;
-	scanner_init(s, s->max_bytes);
+	/* `depth` and `pending_total` are 0 now, and `skip` too. */
+	s->position = 0;
 	return 0;
 }
