@@ -115,7 +115,7 @@ static void print_nearest(const struct semcache_answer *a)
 	}
 }
 
-/* "[semantic] similarity 0.952, 12 s old, 59 min left; asked as: What is Python?" */
+/* "[semantic] similarity 0.952, 12 s old, 59 min left; asked as: What is a heap?" */
 static void print_provenance(const struct semcache_answer *a)
 {
 	(void)fputc('[', stderr);

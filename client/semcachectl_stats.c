@@ -88,6 +88,22 @@ static void latencies_print(struct json_object *stats)
 	}
 }
 
+static void namespaces_print(struct json_object *stats)
+{
+	struct json_object *map = group(stats, "namespaces");
+
+	if (!map || json_object_object_length(map) == 0)
+		return;
+	(void)fputs("namespaces                                hits        misses\n", stdout);
+	json_object_object_foreach(map, name, counts)
+	{
+		(void)fputs("  ", stdout);
+		name_print(name, 30);
+		(void)printf("%14lld%14lld\n", (long long)json_integer(counts, "hits"),
+			     (long long)json_integer(counts, "misses"));
+	}
+}
+
 void stats_print(struct json_object *stats)
 {
 	const char *version = json_text(stats, "version");
@@ -99,6 +115,7 @@ void stats_print(struct json_object *stats)
 	(void)printf("\nhit rate                        %.1f %%\n", json_number(stats, "hit_rate") * 100);
 	(void)printf("saved                           %.4f USD\n", json_number(stats, "usd_saved"));
 	numbers_print(stats, "counters");
+	namespaces_print(stats);
 	numbers_print(stats, "errors");
 	numbers_print(stats, "gauges");
 	latencies_print(stats);
@@ -173,6 +190,23 @@ static void errors_print_prometheus(struct json_object *stats)
 	}
 }
 
+static void namespaces_print_prometheus(struct json_object *stats, const char *count, const char *help)
+{
+	struct json_object *map = group(stats, "namespaces");
+	char metric[32];
+
+	if (!map)
+		return;
+	(void)snprintf(metric, sizeof(metric), "namespace_%s", count);
+	metric_head(metric, "_total", "counter", help);
+	json_object_object_foreach(map, name, counts)
+	{
+		(void)printf("semcache_%s_total{namespace=\"", metric);
+		escaped_print(name, true);
+		(void)printf("\"} %lld\n", (long long)json_integer(counts, count));
+	}
+}
+
 static void latency_line(const char *suffix, const char *name, double quantile, double value)
 {
 	(void)printf("semcache_latency_seconds%s{of=\"", suffix);
@@ -227,6 +261,8 @@ void stats_print_prometheus(struct json_object *stats)
 	(void)printf("semcache_usd_saved_total %.10g\n", json_number(stats, "usd_saved"));
 	metrics_print(stats, "counters", "_total", "counter");
 	metrics_print(stats, "gauges", "", "gauge");
+	namespaces_print_prometheus(stats, "hits", "answers from what was stored or shared, by namespace");
+	namespaces_print_prometheus(stats, "misses", "answers from the model and look-ups without one, by namespace");
 	errors_print_prometheus(stats);
 	latencies_print_prometheus(stats);
 }

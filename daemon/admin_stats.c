@@ -4,6 +4,7 @@
 #include "deadline.h"
 #include "flight.h"
 #include "memory_cache.h"
+#include "namespaces.h"
 #include "server.h"
 #include "store.h"
 #include "upstream.h"
@@ -132,13 +133,34 @@ static void say_help(msgpack_packer *pack)
 	}
 }
 
+static void say_namespace(void *data, struct slice name, const struct namespace_count *count)
+{
+	msgpack_packer *pack = data;
+
+	pack_text(pack, name);
+	msgpack_pack_map(pack, 2);
+	pack_named_uint(pack, "hits", count->hits);
+	pack_named_uint(pack, "misses", count->misses);
+}
+
+static void count_namespace(void *data, struct slice name, const struct namespace_count *count)
+{
+	(void)data, (void)name, (void)count;
+}
+
+static void say_namespaces(msgpack_packer *pack, const struct namespaces *namespaces)
+{
+	msgpack_pack_map(pack, namespaces_each(namespaces, count_namespace, NULL));
+	(void)namespaces_each(namespaces, say_namespace, pack);
+}
+
 void admin_stats(struct service *service, struct buffer *out)
 {
 	const struct metrics *metrics = &service->metrics;
 	const struct gauges gauges = read_gauges(service);
 	msgpack_packer pack = pack_to(out);
 
-	msgpack_pack_map(&pack, 9);
+	msgpack_pack_map(&pack, 10);
 	pack_named_text(&pack, "version", SLICE(SEMCACHE_VERSION));
 	pack_named_uint(&pack, "uptime_s", (deadlines_now_ms(service->deadlines) - service->started_at_ms) / 1000);
 	pack_named_float(&pack, "hit_rate", hit_rate(metrics));
@@ -147,6 +169,8 @@ void admin_stats(struct service *service, struct buffer *out)
 	say_table(&pack, counters, COUNTERS, metrics);
 	pack_key(&pack, "gauges");
 	say_table(&pack, gauge_table, GAUGE_COUNT, &gauges);
+	pack_key(&pack, "namespaces");
+	say_namespaces(&pack, service->namespaces);
 	pack_key(&pack, "errors");
 	say_errors(&pack, metrics);
 	pack_key(&pack, "latencies");

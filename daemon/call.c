@@ -8,6 +8,7 @@
 #include "admin.h"
 #include "clock.h"
 #include "conn.h"
+#include "namespaces.h"
 #include "service.h"
 
 #include "../proto/scanner.h"
@@ -80,6 +81,10 @@ static void count_result(struct service *service, const struct result *result, u
 		m->lookup_misses++;
 		break;
 	}
+	bool is_hit = result->tier != TIER_UPSTREAM && result->tier != TIER_MISS;
+	result->counts->hits += is_hit;
+	result->counts->misses += !is_hit;
+	m->namespaces_not_counted += result->counts->is_rest;
 	m->tokens_saved += result->saved_tokens;
 	m->usd_saved += result->saved_usd;
 }
@@ -181,6 +186,7 @@ static void rider_hit(struct rider *rider, struct result *result)
 {
 	struct call *call = (struct call *)rider;
 
+	result->counts = call->counts;
 	call_answer(call->calls, call->id, call->number, call->started_us, call->stream, result);
 	call_end(call);
 }
@@ -256,6 +262,7 @@ static bool call_talk(struct call *call)
 	}
 	if (!flight_ended(&call->rider, &result))
 		return false;
+	result.counts = call->counts;
 	call_answer(calls, call->id, call->number, call->started_us, call->stream, &result);
 	call_end(call);
 	return false;

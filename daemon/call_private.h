@@ -19,6 +19,7 @@ struct call {
 	struct calls *calls;
 	uint64_t id;     /* the client's */
 	uint64_t number; /* the daemon's, for the log */
+	struct namespace_count *counts;
 	uint64_t started_us;
 	enum method method;
 	bool stream;

@@ -5,6 +5,7 @@
 #include "call_private.h"
 
 #include "memory_cache.h"
+#include "namespaces.h"
 #include "recall.h"
 #include "replica.h"
 #include "service.h"
@@ -107,6 +108,7 @@ static bool answer_from_memory(struct calls *calls, uint64_t id, const struct re
 		.age_s = now_ms > hit.entry->created_at_ms ? (now_ms - hit.entry->created_at_ms) / 1000 : 0,
 		.ttl_s = (hit.entry->fresh_until_at_ms - now_ms) / 1000,
 		.saved_tokens = usage.total_tokens,
+		.counts = known->counts,
 	};
 	if (known->upstream)
 		result.saved_usd = ((double)usage.prompt_tokens * known->upstream->price_input +
@@ -136,6 +138,7 @@ int question_handle(struct calls *calls, const struct request *request, struct s
 		.identity = question.identity,
 		.policy = policy_of(request, question.space),
 		.upstream = question.upstream,
+		.counts = namespaces_get(service->namespaces, request->namespace),
 		.stream = request->stream,
 	};
 	if (request->method != METHOD_add && answer_from_memory(calls, request->id, &meaning, started_us)) {
@@ -146,6 +149,7 @@ int question_handle(struct calls *calls, const struct request *request, struct s
 	struct call *call = call_open(calls, request, started_us, fault);
 	if (!call)
 		return fault->code;
+	call->counts = meaning.counts;
 	call->rider.policy = meaning.policy;
 	call->rider.only = request->cache == CACHE_ONLY || request->method == METHOD_lookup;
 	call->rider.no_store = request->cache == CACHE_NO_STORE;

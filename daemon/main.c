@@ -12,6 +12,7 @@
 #include "flight.h"
 #include "http.h"
 #include "memory_cache.h"
+#include "namespaces.h"
 #include "recall.h"
 #include "replica.h"
 #include "server.h"
@@ -338,10 +339,12 @@ static int start_parts(struct service *service)
 	start_health(service);
 	service->hasher = hasher_create(config->server.max_message_bytes);
 	service->memory = memory_cache_create(config->memory.max_bytes, &service->metrics);
+	service->namespaces = namespaces_create();
 	service->recall = recall_create(config->memory.max_bytes / RECALL_PART);
 	service->flights = flights_create(service);
 	service->http = http_create(service->loop, service->deadlines);
-	if (!service->hasher || !service->memory || !service->recall || !service->flights || !service->http)
+	if (!service->hasher || !service->memory || !service->namespaces || !service->recall || !service->flights ||
+	    !service->http)
 		return ERROR_MEMORY;
 	if (index_memory_create(&service->index, service->loop, config->memory.index_max_bytes, &service->metrics) != 0)
 		return ERROR_MEMORY;
@@ -416,6 +419,7 @@ static int run(struct program *program)
 	int left = end_loop(program);
 	memory_cache_destroy(service->memory);
 	recall_destroy(service->recall);
+	namespaces_destroy(service->namespaces);
 	hasher_destroy(service->hasher);
 	config_destroy(service->config);
 	if (left)

@@ -9,6 +9,7 @@
 #include "decide.h"
 
 struct config_upstream;
+struct namespace_count;
 struct recall;
 
 /* What the parameters meant. */
@@ -16,6 +17,7 @@ struct recalled {
 	struct identity identity;
 	struct policy policy;
 	const struct config_upstream *upstream;
+	struct namespace_count *counts;
 	bool stream;
 };
 

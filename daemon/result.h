@@ -24,6 +24,8 @@ enum tier {
 #undef X
 };
 
+struct namespace_count;
+
 /* Slices are somebody else's and need to live only until the result is written. */
 struct result {
 	uint64_t request;
@@ -42,6 +44,7 @@ struct result {
 	double best_similarity;
 	struct slice best_query; /* absent = nil */
 	enum reason reason;
+	struct namespace_count *counts; /* where it is counted, besides the metrics */
 	double total_ms, embedding_ms, search_ms, upstream_ms;
 };
 

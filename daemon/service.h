@@ -15,6 +15,7 @@ struct follow;
 struct hasher;
 struct http;
 struct memory_cache;
+struct namespaces;
 struct recall;
 struct replica;
 struct server;
@@ -31,7 +32,8 @@ struct service {
 	struct deadlines *deadlines;
 	struct hasher *hasher;
 	struct memory_cache *memory;
-	struct recall *recall; /* what recent parameters meant */
+	struct namespaces *namespaces; /* counts by namespace */
+	struct recall *recall;         /* what recent parameters meant */
 	struct index index;
 	struct http *http;
 	struct embedder *embedder; /* NULL: none configured */

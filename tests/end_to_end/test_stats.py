@@ -168,3 +168,21 @@ def test_requests_have_numbers_that_grow_and_stand_in_the_log(daemon):
 def test_uptime_and_loop_are_measured(daemon):
     eventually(lambda: daemon.stats()["uptime_s"] >= 1, "a second of uptime")
     assert daemon.stats()["latencies"]["loop"]["count"] > 0
+
+
+def test_each_namespace_has_its_own_hits_and_misses(client):
+    for namespace in ("one", "one", "two"):
+        client.ask("What is counted apart?", namespace=namespace)
+    client.lookup("What else is counted?", namespace="two")
+    counts = client.call("stats")["namespaces"]
+    assert counts["one"] == {"hits": 1, "misses": 1}
+    assert counts["two"] == {"hits": 0, "misses": 2}
+
+
+def test_namespaces_beyond_the_first_1024_are_counted_together(client):
+    for number in range(1030):
+        client.start("lookup", prompt="Is it there?", namespace=f"space-{number}", mode="exact")
+    client.lookup("And the last one?", namespace="space-1029")
+    stats = client.call("stats")
+    assert len(stats["namespaces"]) == 1024
+    assert stats["counters"]["namespaces_not_counted"] == 7

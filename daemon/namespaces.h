@@ -1,0 +1,32 @@
+/* Counts answers by namespace, for as many namespaces as NAMESPACES_COUNTED; the others are counted together. */
+#ifndef DAEMON_NAMESPACES_H
+#define DAEMON_NAMESPACES_H
+
+#include "../proto/buffer.h"
+
+#include <stdint.h>
+
+#define NAMESPACES_COUNTED 1024
+
+struct namespaces;
+
+/* What was answered to callers of one namespace. It lives as long as the namespaces. */
+struct namespace_count {
+	uint64_t hits, misses; /* answers from what was stored or shared; from the model, and look-ups without an answer */
+	bool is_rest;          /* of all namespaces beyond those counted apart */
+};
+
+/* Creates it; NULL without memory. */
+struct namespaces *namespaces_create(void);
+
+/* Frees it; NULL is nothing. */
+void namespaces_destroy(struct namespaces *namespaces);
+
+/* Returns the counts of `name`, made at its first use; those of the rest when there is no room, or no memory, for more. */
+struct namespace_count *namespaces_get(struct namespaces *namespaces, struct slice name);
+
+/* Calls `each` for every namespace counted apart, in no order. Returns how many there are. */
+size_t namespaces_each(const struct namespaces *namespaces,
+		       void (*each)(void *data, struct slice name, const struct namespace_count *count), void *data);
+
+#endif
