@@ -32,6 +32,7 @@ struct spread {
 	uint32_t slots[HISTOGRAM_SLOTS];
 };
 
+/* Adds one value. */
 void spread_add(struct spread *spread, uint64_t value_ns);
 
 /* Writes `"NAME":{"count":…,"mean_us":…,"p50_us":…,"p90_us":…,"p99_us":…,"p999_us":…,"max_us":…}` to stdout. */

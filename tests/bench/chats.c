@@ -64,13 +64,14 @@ static void chat_add(struct chats *chats, const char *path, const struct curl_sl
 	char body[BODY_MOST];
 	CURL *easy = curl_easy_init();
 
-	(void)snprintf(body, sizeof(body),
-		       "{\"model\":\"bench\",\"stream\":true,\"stream_options\":{\"include_usage\":true},\"messages\":["
-		       "{\"role\":\"system\",\"content\":\"You are the support assistant of a bank. Answer briefly and name the "
-		       "page to look at.\"},{\"role\":\"assistant\",\"content\":\"Good morning! What can I help you with?\"},"
-		       "{\"role\":\"user\",\"content\":\"How do I change the standing order with number %06u so that it ends in "
-		       "June?\"}],\"temperature\":0.2,\"top_p\":0.9,\"max_tokens\":512,\"seed\":7}",
-		       number);
+	(void)snprintf(
+		body, sizeof(body),
+		"{\"model\":\"bench\",\"stream\":true,\"stream_options\":{\"include_usage\":true},\"messages\":["
+		"{\"role\":\"system\",\"content\":\"You are the support assistant of a bank. Answer briefly and name the "
+		"page to look at.\"},{\"role\":\"assistant\",\"content\":\"Good morning! What can I help you with?\"},"
+		"{\"role\":\"user\",\"content\":\"How do I change the standing order with number %06u so that it ends in "
+		"June?\"}],\"temperature\":0.2,\"top_p\":0.9,\"max_tokens\":512,\"seed\":7}",
+		number);
 	if (!easy || curl_easy_setopt(easy, CURLOPT_URL, "http://localhost/v1/chat/completions") ||
 	    curl_easy_setopt(easy, CURLOPT_UNIX_SOCKET_PATH, path) || curl_easy_setopt(easy, CURLOPT_HTTPHEADER, headers) ||
 	    curl_easy_setopt(easy, CURLOPT_COPYPOSTFIELDS, body) || curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, on_body) ||
@@ -144,7 +145,8 @@ int main(int argc, char **argv)
 	for (uint64_t i = 0; i < count; i++)
 		chat_add(chats, argv[1], headers, (unsigned)(first + i));
 	chats_run(chats, count);
-	printf("{\"good\":%" PRIu64 ",\"bad\":%" PRIu64 ",\"bytes\":%" PRIu64 ",\"elapsed_ns\":%" PRIu64 ",\"cpu_ns\":%" PRIu64 ",",
+	printf("{\"good\":%" PRIu64 ",\"bad\":%" PRIu64 ",\"bytes\":%" PRIu64 ",\"elapsed_ns\":%" PRIu64
+	       ",\"cpu_ns\":%" PRIu64 ",",
 	       chats->good, chats->bad, chats->bytes, clock_ns() - chats->started_ns, process_cpu_ns((long)getpid()));
 	spread_print("latency", &chats->latency);
 	printf("}\n");

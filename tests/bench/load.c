@@ -119,7 +119,8 @@ static void client_send(struct load *load, struct client *client, uint64_t now_n
 		return;
 	client->received_ns = 0;
 	for (uint32_t i = 0; i < load->depth && load->sent < load->count; i++, load->sent++, client->awaited++)
-		if (protocol_append(&load->protocol, &client->out, (uint32_t)(load->first_key + load->sent % load->keys), i) != 0)
+		if (protocol_append(&load->protocol, &client->out, (uint32_t)(load->first_key + load->sent % load->keys),
+				    i) != 0)
 			die("no memory");
 	load->awaited += client->awaited;
 	client->sent_ns = clock_ns();
@@ -277,8 +278,8 @@ static void read_options(struct load *load, int argc, char **argv)
 		int option;
 		uint64_t *value, most;
 	} numbers[] = {
-		{'c', &load->connections, 10000}, {'d', &load->depth, 4096},	      {'n', &load->count, 1000000000},
-		{'t', &load->time_ms, 600000},	  {'k', &load->keys, KEY_MOST / 2},   {'f', &load->first_key, KEY_MOST / 2},
+		{'c', &load->connections, 10000}, {'d', &load->depth, 4096},         {'n', &load->count, 1000000000},
+		{'t', &load->time_ms, 600000},    {'k', &load->keys, KEY_MOST / 2},  {'f', &load->first_key, KEY_MOST / 2},
 		{'s', &load->set_bytes, 1 << 20}, {'w', &load->patience_ms, 600000},
 	};
 	int option;

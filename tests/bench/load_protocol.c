@@ -60,7 +60,8 @@ static void make_question(struct protocol *protocol, bool stream)
 	put_text(&pack, "bench");
 	put_text(&pack, "messages");
 	(void)msgpack_pack_array(&pack, 3);
-	put_message(&pack, "system", "You are the support assistant of a bank. Answer briefly and name the page to look at.");
+	put_message(&pack, "system",
+		    "You are the support assistant of a bank. Answer briefly and name the page to look at.");
 	put_message(&pack, "assistant", "Good morning! What can I help you with?");
 	put_message(&pack, "user", "How do I change the standing order with number 000000 so that it ends in June?");
 	put_text(&pack, "parameters");

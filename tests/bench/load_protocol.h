@@ -29,10 +29,10 @@ void protocol_deinit(struct protocol *protocol);
 int protocol_append(const struct protocol *protocol, struct buffer *out, uint32_t key, uint32_t id);
 
 struct reply {
-	size_t length;      /* bytes of it */
-	bool is_final;      /* ends its request; else a piece of a stream */
+	size_t length; /* bytes of it */
+	bool is_final; /* ends its request; else a piece of a stream */
 	bool is_good;
-	struct slice text;  /* of a piece: its text; of a bad reply: what it says */
+	struct slice text; /* of a piece: its text; of a bad reply: what it says */
 };
 
 /* Reads the first reply of `bytes`; `scanner` is the connection's own. Returns 0, ERROR_PENDING if it is not whole yet, or

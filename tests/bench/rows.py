@@ -255,9 +255,13 @@ def row_latency(machine, options):
                                        upstream_m=model(upstream_path), namespace_default={"mode": mode}, **config)
         found[mode] = (process, path, [])
     for number in range(options.rounds):
-        for mode, (process, path, runs) in found.items():
-            runs.append(machine.load(path, "semcache", count=count, keys=count, first_key=number * count, stamped=True))
+        for place, (_process, path, runs) in enumerate(found.values()):
+            # Different questions for each daemon, since they share Redis.
+            runs.append(machine.load(path, "semcache", count=count, keys=count, first_key=(2 * number + place) * count,
+                                     stamped=True))
     for mode, (process, path, runs) in found.items():
+        if machine.stats(path)["counters"]["answers_upstream"] != options.rounds * count:
+            raise Failed("not every answer came from the upstream")
         name = "by meaning" if mode == "threshold" else "mode exact"
         for measure, key in (("first token", "added_first"), ("end", "added_end")):
             lines.append(Line("latency", f"added to a miss, {measure}, {name}", "ms", [run[key]["p50_us"] / 1000 for run in runs],
@@ -298,7 +302,7 @@ def row_idle(machine, options):
     upstream, upstream_path = machine.upstream()
     dirty, rss, first = [], [], []
     for _round in range(options.rounds):
-        for start_first in (True, False):
+        for start_first in (False, True):
             waiting = machine.load_start(machine.directory + f"/{machine.number + 1}.semcached", "semcache", patience_ms=10000,
                                          count=1) if start_first else None
             if waiting:

@@ -34,7 +34,7 @@ struct client {
 	struct buffer in, out;
 	uint64_t received_ns, embedding_ns, due_ns;
 	uint64_t tokens_left;
-	bool is_full; /* writability is watched */
+	bool is_full;               /* writability is watched */
 	struct client *prev, *next; /* in the list of its state */
 };
 
@@ -212,7 +212,8 @@ static bool client_read(struct client *client)
 	for (;;) {
 		if (buffer_reserve(&client->in, 4096) != 0)
 			return false;
-		ssize_t n = recv(client->fd, client->in.data + client->in.length, client->in.capacity - client->in.length, 0);
+		ssize_t n = recv(client->fd, client->in.data + client->in.length, client->in.capacity - client->in.length,
+				 0);
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n < 0)
@@ -288,16 +289,17 @@ static void upstream_listen(struct upstream *upstream, const char *path)
 
 static void usage(void)
 {
-	(void)fprintf(stderr, "usage: bench_upstream SOCKET [--delay-ms N] [--gap-ms N] [--tokens N] [--token-bytes N] [--stamp]\n");
+	(void)fprintf(stderr,
+		      "usage: bench_upstream SOCKET [--delay-ms N] [--gap-ms N] [--tokens N] [--token-bytes N] [--stamp]\n");
 	exit(EXIT_FAILURE);
 }
 
 int main(int argc, char **argv)
 {
 	static const struct option options[] = {
-		{"delay-ms", required_argument, NULL, 'd'},    {"gap-ms", required_argument, NULL, 'g'},
-		{"tokens", required_argument, NULL, 't'},      {"token-bytes", required_argument, NULL, 'b'},
-		{"stamp", no_argument, NULL, 's'},             {0},
+		{"delay-ms", required_argument, NULL, 'd'}, {"gap-ms", required_argument, NULL, 'g'},
+		{"tokens", required_argument, NULL, 't'},   {"token-bytes", required_argument, NULL, 'b'},
+		{"stamp", no_argument, NULL, 's'},          {0},
 	};
 	struct upstream upstream = {.tokens = 1, .token_bytes = 1024};
 	int option;

@@ -9,8 +9,8 @@
 #include <string.h>
 
 #define EVENT_MOST 16384
-#define EVENT_START                                                                                                          \
-	"data: {\"id\":\"chatcmpl-1\",\"object\":\"chat.completion.chunk\",\"created\":1700000000,\"model\":\"bench\","      \
+#define EVENT_START                                                                                                         \
+	"data: {\"id\":\"chatcmpl-1\",\"object\":\"chat.completion.chunk\",\"created\":1700000000,\"model\":\"bench\","     \
 	"\"choices\":["
 
 /* One event as one chunk of the body. */
@@ -27,7 +27,8 @@ static int append_event(struct buffer *out, const char *event, size_t length)
 
 int reply_chat_head(struct buffer *out)
 {
-	int error = buffer_printf(out, "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n");
+	int error = buffer_printf(
+		out, "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n");
 
 	if (error)
 		return error;
@@ -151,8 +152,8 @@ int reply_embeddings(struct buffer *out, struct slice body, uint64_t *texts)
 	while (!error && text_next(&rest, &text)) {
 		vector_of(text, vector);
 		size_t length = base64_write(text64, (const unsigned char *)vector, sizeof(vector));
-		error = buffer_printf(out, "%s{\"object\":\"embedding\",\"index\":%" PRIu64 ",\"embedding\":\"", count ? "," : "",
-				      count);
+		error = buffer_printf(out, "%s{\"object\":\"embedding\",\"index\":%" PRIu64 ",\"embedding\":\"",
+				      count ? "," : "", count);
 		if (!error)
 			error = buffer_append(out, text64, length);
 		if (!error)
