@@ -20,20 +20,35 @@ def place():
 
 
 @pytest.fixture
-def redis(place):
-    """A running Redis."""
-    server = RedisServer(place)
-    server.start()
-    yield server
-    server.stop()
+def ending(place):
+    """What ends the parts of a test, as (rank, function): in whatever order they were made, the daemons end first, with what
+    they need still there."""
+    functions = []
+    yield functions
+    problems = []
+    for _rank, end in sorted(functions, key=lambda pair: pair[0]):
+        try:
+            end()
+        except AssertionError as problem:
+            problems.append(str(problem))
+    if problems:
+        pytest.fail("\n".join(problems), pytrace=False)
 
 
 @pytest.fixture
-def upstream(place):
+def redis(place, ending):
+    """A running Redis."""
+    server = RedisServer(place)
+    ending.append((2, server.stop))
+    return server.start()
+
+
+@pytest.fixture
+def upstream(place, ending):
     """A running scripted upstream: chat and embeddings."""
     service = Upstream(os.path.join(place, "upstream.sock")).start()
-    yield service
-    service.stop()
+    ending.append((1, service.stop))
+    return service
 
 
 @pytest.fixture
@@ -43,10 +58,8 @@ def secret():
 
 
 @pytest.fixture
-def make_daemon(place, request, secret):
+def make_daemon(place, ending, secret):
     """A function that makes a daemon (not started): make_daemon(name, redis=, upstream=, **{section: {key: value}})."""
-    made = []
-
     def make(name="a", redis=None, upstream=None, environment=None, **sections):
         directory = os.path.join(place, name)
         os.mkdir(directory)
@@ -54,35 +67,32 @@ def make_daemon(place, request, secret):
         for section, values in copy.deepcopy(sections).items():
             config.setdefault(section.replace("__", " "), {}).update(values)
         daemon = Daemon(directory, config, environment, [secret])
-        made.append((daemon, upstream))
+        ending.append((0, lambda: finish(daemon, upstream)))
         if redis is not None:
             daemon.redis = redis
             redis.writers.append(daemon)
         return daemon
 
-    yield make
-    problems = []
-    for daemon, service in made:
-        try:
-            finish(daemon, service)
-        except AssertionError as problem:
-            problems.append(str(problem))
-        finally:
-            if daemon.process is not None and daemon.process.poll() is None:
-                daemon.process.kill()
-                daemon.process.wait()
-    if problems:
-        pytest.fail("\n".join(problems), pytrace=False)
+    return make
 
 
 def finish(daemon, service):
     """At the end of a test nothing may be left in flight once its clients are gone and the upstream has answered."""
+    try:
+        end_in_order(daemon, service)
+    finally:
+        daemon.end_for_sure()
+
+
+def end_in_order(daemon, service):
     if daemon.process is None:
         daemon.check_log()
         return
     for client in daemon.clients:
         client.close()
     daemon.clients.clear()
+    if daemon.redis is not None and daemon.redis.frozen:
+        daemon.redis.thaw()
     if daemon.process.poll() is None and not daemon.frozen and not daemon.ending:
         if service is not None:
             service.forget_rules()

@@ -1,7 +1,7 @@
 """A real systemd to test units in: a minimal Debian of this host's release, booted by systemd-nspawn.
 
 When all goes well the base folder is made once (debootstrap, under a minute) and kept; a machine is the base under an overlay
-in memory, so that whatever is done in it is gone when it stops. It has no network; folders of the host are bound into it, and
+in memory, so that whatever is done in it is gone when it stops. Folders of the host are bound into it, and
 through them the Unix sockets of the test's own Redis and upstream.
 
 What can go wrong: this host cannot do that (no root, no systemd-nspawn or debootstrap, no overlay, a container that may not
@@ -16,7 +16,8 @@ import subprocess
 from harness.waiting import DEADLINE_S, eventually
 
 BASE_DIRECTORY = os.environ.get("SEMCACHE_MACHINES") or os.path.join(os.environ.get("TMPDIR", "/tmp"), "semcache-machines")
-PACKAGES = ("systemd", "systemd-sysv", "dbus", "cmake", "python3")
+RUN_TIMEOUT_S = 900
+PACKAGES = ("systemd", "systemd-sysv", "dbus", "ca-certificates", "iproute2")
 
 
 class Unable(Exception):
@@ -67,15 +68,15 @@ def archive():
     raise Unable("this host's apt knows no archive")
 
 
-def make_base(programs):
-    """Returns the folder of a Debian that has what `programs` are linked with; makes it if it is not there."""
+def make_base(name, packages=()):
+    """Returns the folder of a Debian that has these packages besides the least; makes it if it is not there."""
     for tool in ("systemd-nspawn", "debootstrap", "nsenter"):
         if not shutil.which(tool):
             raise Unable(f"{tool} is not installed (packages systemd-container, debootstrap, util-linux)")
     if os.geteuid() != 0:
         raise Unable("only root may boot a machine")
-    suite, wanted = release(), sorted({*PACKAGES, *packages_of(programs)})
-    base = os.path.join(BASE_DIRECTORY, suite)
+    suite, wanted = release(), sorted({*PACKAGES, *packages})
+    base = os.path.join(BASE_DIRECTORY, f"{suite}-{name}")
     os.makedirs(BASE_DIRECTORY, mode=0o700, exist_ok=True)
     with open(base + ".lock", "w", encoding="ascii") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -99,7 +100,7 @@ def make_base(programs):
 
 
 class Machine:
-    """`boot()`, `run()` commands, `stop()`. `options` are systemd-nspawn's: --bind=, --overlay=."""
+    """`boot()`, `run()` commands, `stop()`. `options` are systemd-nspawn's: --bind=, --overlay=, --private-network."""
 
     def __init__(self, base, log_path, options=()):
         self.base = base
@@ -112,7 +113,7 @@ class Machine:
         with open(self.log_path, "w", encoding="utf-8") as log:
             self.process = subprocess.Popen(
                 ["systemd-nspawn", "--quiet", f"--directory={self.base}", "--boot", "--register=no", "--keep-unit",
-                 "--private-network", "--volatile=overlay", *self.options],
+                 "--volatile=overlay", *self.options],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
         eventually(self._is_up, "the machine to come up")
         return self
@@ -146,7 +147,7 @@ class Machine:
     def run(self, *command, check=True, text=None):
         """Runs a command and returns what it wrote. `text` is its standard input."""
         process = self.start(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-        output, _ = process.communicate(text, timeout=4 * DEADLINE_S)
+        output, _ = process.communicate(text, timeout=RUN_TIMEOUT_S)
         if check and process.returncode != 0:
             raise Failed(f"{' '.join(command)}: exit status {process.returncode}\n{output}")
         return output

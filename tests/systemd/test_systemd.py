@@ -15,7 +15,7 @@ import pytest
 from harness.daemon import build_directory, program
 from harness.redis_server import RedisServer
 from harness.waiting import eventually
-from machine import Machine, Unable, make_base
+from machine import Machine, Unable, make_base, packages_of
 from upstream import Upstream
 
 TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -81,8 +81,8 @@ def host():
     os.chmod(place, 0o755)
     shared = Host(place)
     try:
-        base = make_base([program("semcached"), program("client/semcachectl")])
-        options = [f"--bind-ro={TOP}", f"--overlay={build_directory()}::{build_directory()}", f"--bind={place}:{PLACE}",
+        base = make_base("service", {"cmake", "python3", *packages_of([program("semcached"), program("client/semcachectl")])})
+        options = ["--private-network", f"--bind-ro={TOP}", f"--overlay={build_directory()}::{build_directory()}", f"--bind={place}:{PLACE}",
                    f"--bind-ro={make_venv(place)}:{VENV}"]
         shared.redis.start()
         shared.upstream.start()

@@ -54,6 +54,7 @@ class Upstream:
         self._thread = threading.Thread(target=self._loop.run_forever, name="upstream", daemon=True)
         self._servers = []
         self.open_connections = set()
+        self.is_listening = False
 
     # ---- life ----
 
@@ -150,6 +151,7 @@ class Upstream:
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(DEADLINE_S)
 
     async def _listen(self):
+        self.is_listening = True
         how = {"backlog": 4096}
         if self.socket_path:
             if os.path.exists(self.socket_path):
@@ -159,6 +161,7 @@ class Upstream:
         self.port = self._servers[-1].sockets[0].getsockname()[1]
 
     async def _refuse(self):
+        self.is_listening = False
         for server in self._servers:
             server.close()
         self._servers.clear()
@@ -230,6 +233,9 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport):
         self.transport = transport
+        if not self.upstream.is_listening:  # accepted in the turn in which that ended
+            transport.abort()
+            return
         self.upstream.connections += 1
         self.upstream.open_connections.add(self)
 

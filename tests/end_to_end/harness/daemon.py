@@ -149,6 +149,12 @@ class Daemon:
         self.process = None
         self.check_log()
 
+    def end_for_sure(self):
+        """Leaves no process, whatever went wrong."""
+        if self.process is not None and self.process.poll() is None:
+            self.process.kill()
+            self.process.wait(DEADLINE_S)
+
     def restart(self):
         """In order, on the same configuration (which the test may have changed)."""
         self.stop()
