@@ -41,6 +41,7 @@ struct item {
 	struct embedder *embedder;
 	struct batch *batch; /* NULL while waiting */
 	struct item *prev, *next;
+	bool alone; /* others in its request may have been refused because of it */
 };
 
 /* One request in the air. */
@@ -171,6 +172,26 @@ static void batch_fail(struct batch *batch, const char *error, bool blame)
 	batch_end(batch, ERROR_UNAVAILABLE, NULL, 0);
 }
 
+/* The service refuses the request, perhaps for one text only: each is asked for by itself. */
+static void batch_split(struct batch *batch)
+{
+	struct embedder *embedder = batch->embedder;
+
+	embedder->metrics->embedding_failures++;
+	for (size_t i = batch->count; i-- > 0;) {
+		struct item *item = batch->items[i];
+		batch->items[i] = NULL;
+		if (!item)
+			continue;
+		item->batch = NULL;
+		item->alone = true;
+		DL_PREPEND(embedder->waiting, item);
+		embedder->waiting_count++;
+	}
+	batch_free(batch);
+	embedder_pump(embedder);
+}
+
 static void batch_read(struct batch *batch)
 {
 	struct embedder *embedder = batch->embedder;
@@ -251,8 +272,13 @@ static void on_done(struct http_request *request, enum http_result result, int s
 		if (batch_send(batch) == 0)
 			return;
 	}
+	bool is_about_texts = status == 400 || status == 413 || status == 422;
+	if (is_about_texts && batch->count > 1) {
+		batch_split(batch);
+		return;
+	}
 	(void)snprintf(text, sizeof(text), "HTTP status %d", status);
-	batch_fail(batch, text, status != 400 && status != 413 && status != 422);
+	batch_fail(batch, text, !is_about_texts);
 }
 
 static struct batch *batch_create(struct embedder *embedder)
@@ -287,7 +313,7 @@ static void batch_fill(struct batch *batch)
 	while (embedder->waiting && batch->count < most) {
 		struct item *item = embedder->waiting;
 		size_t length = item->embedding->text.length;
-		if (batch->count > 0 && length > BATCH_BYTES - bytes)
+		if (batch->count > 0 && (length > BATCH_BYTES - bytes || item->alone || batch->items[0]->alone))
 			break;
 		bytes = length < BATCH_BYTES - bytes ? bytes + length : BATCH_BYTES;
 		DL_DELETE(embedder->waiting, item);

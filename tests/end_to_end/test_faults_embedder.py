@@ -174,3 +174,22 @@ def test_another_embedder_never_meets_old_vectors(daemon, upstream, redis):
     assert client.lookup(WORDING)["tier"] == "miss"
     assert client.lookup(QUESTION)["tier"] == "exact"
     assert upstream.embeddings[-1].body["model"] == "another-embedder"
+
+
+def test_one_text_that_the_embedder_refuses_costs_the_others_nothing(make_daemon, upstream):
+    daemon = make_daemon(upstream=upstream).start()
+    client = daemon.client()
+    upstream.when_embedding("occupies", holds)
+    occupying = [client.start_ask(f"occupies a transfer {i}") for i in range(4)]
+    upstream.wait_embedding("occupies", 4)
+    upstream.when_embedding("refused text", fails(400, "no such characters"))
+    asked = [client.start_ask(question) for question in ("a refused text", "a good one", "another good one")]
+    client.call("ping")  # by its answer, those before it wait for a transfer
+    for held in upstream.embeddings_of("occupies"):
+        held.answer()
+    refused, good, other = [request.wait() for request in asked]
+    assert max(len(embedding.texts) for embedding in upstream.embeddings_of("refused text")) == 3
+    assert refused["reason"] == "embedder_unavailable" and refused["entry"]
+    assert good["reason"] != "embedder_unavailable" and other["reason"] != "embedder_unavailable"
+    assert all(request.wait()["tier"] == "upstream" for request in occupying)
+    assert daemon.health()["status"] == 0
