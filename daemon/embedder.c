@@ -75,7 +75,7 @@ struct embedder {
 	bool base64_known;   /* a base64 reply came: a 400 is not about that */
 	bool plain;          /* the service does not want base64 */
 	bool probing, pumping;
-	struct deadline probe_at;
+	struct deadline probe_at, pump_at;
 	char name[17];
 };
 
@@ -412,6 +412,11 @@ int embedding_start(struct embedder *embedder, struct embedding *embedding)
 	return 0;
 }
 
+static void on_pump_time(struct deadline *deadline)
+{
+	embedder_pump((struct embedder *)((char *)deadline - offsetof(struct embedder, pump_at)));
+}
+
 /* Takes a text out of its batch; the request goes on for the others. Its text may be gone afterwards, so what a second
  * sending would say in its place is a constant. */
 static void batch_forget(struct batch *batch, const struct item *item)
@@ -428,7 +433,9 @@ static void batch_forget(struct batch *batch, const struct item *item)
 	if (batch->wanted > 0 || batch->telling)
 		return;
 	batch_free(batch);
-	embedder_pump(embedder);
+	/* Not now: whoever cancels may be in the middle of others that wait, and a request that cannot be made tells them. */
+	if (embedder->waiting && deadline_start(embedder->deadlines, &embedder->pump_at, 0) != 0)
+		embedder_pump(embedder);
 }
 
 void embedding_cancel(struct embedding *embedding)
@@ -491,6 +498,7 @@ struct embedder *embedder_create(struct http *http, struct deadlines *deadlines,
 		.tokener = json_tokener_create(),
 		.dimensions = (unsigned)config->embedder.dimensions,
 		.probe_at.expired = on_probe_time,
+		.pump_at.expired = on_pump_time,
 	};
 	if (!embedder->tokener || name_make(embedder)) {
 		if (embedder->tokener)
@@ -517,6 +525,7 @@ void embedder_destroy(struct embedder *embedder)
 		batch_free(batch);
 	}
 	deadline_stop(embedder->deadlines, &embedder->probe_at);
+	deadline_stop(embedder->deadlines, &embedder->pump_at);
 	json_tokener_free(embedder->tokener);
 	free(embedder);
 }

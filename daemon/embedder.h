@@ -5,7 +5,8 @@
  * A text waits only while all transfers are taken, so a lone one leaves at once. Vectors are asked for as base64; a service
  * that refuses that is asked for numbers, in smaller requests. What can go wrong: no answer within embedder.timeout_ms, an
  * HTTP error, a body that is not what OpenAI's API says, a vector of another length, with NaN or of length zero: every text
- * of the request fails, and the part counts one failure (not for 400, 413 and 422, which are about the texts); while the
+ * of the request fails, and the part counts one failure (not for 400, 413 and 422, which are
+ * about the texts: then each is asked for alone); while the
  * part is DOWN nothing starts, those who wait fail, and one short text is embedded every PART_PROBE_MS as a probe. */
 #ifndef DAEMON_EMBEDDER_H
 #define DAEMON_EMBEDDER_H

@@ -36,8 +36,10 @@ static bool start_reads(struct flight *flight)
 	flight->read = (struct store_read){.done = read_came, .data = flight};
 	flight->vector_read = flight->read;
 	if (flight->kind != FLIGHT_ADD && !flight->riders->policy.refresh &&
-	    store_find(service->store, &flight->read, namespace, &flight->identity) == 0)
+	    store_find(service->store, &flight->read, namespace, &flight->identity) == 0) {
+		flight->is_reading = true;
 		flight->awaiting++;
+	}
 	if (riders_want_meaning(flight) && store_find_vector(service->store, &flight->vector_read, &flight->digest) == 0)
 		flight->awaiting++;
 	return flight->awaiting > 0;
@@ -243,6 +245,9 @@ static void chat_ended(struct chat *chat, const struct chat_end *end, const stru
 	flight->is_chatting = false;
 	flight->upstream_us = clock_us() - flight->step_us;
 	if (fault) {
+		/* Those who came last may not have been looked at yet. */
+		if (flight->fetching < 0)
+			(void)serve_candidates(flight);
 		flight_fail(flight, fault);
 		return;
 	}
@@ -271,8 +276,7 @@ static bool start_chat(struct flight *flight)
 	if (chat_start(service->upstreams, &flight->chat, &question, &flight->fault) != 0)
 		return false;
 	flight->is_chatting = true;
-	/* It is for this one that the model is asked; the one that opened the flight may have been served from what is stored. */
-	flight->riders->opened = true;
+	riders_ask(flight);
 	flight_show(flight);
 	return true;
 }
@@ -361,8 +365,9 @@ static void serve_candidates_and_go_on(struct flight *flight)
 	}
 	if (serve_candidates(flight))
 		return;
-	riders_miss(flight);
-	if (!flight->riders)
+	if (!flight->is_chatting)
+		flight_fail(flight, &flight->fault);
+	else if (!flight->riders)
 		flight_abandon(flight);
 }
 

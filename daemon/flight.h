@@ -42,11 +42,13 @@ struct rider {
 
 	/* the flight's */
 	struct flight *flight; /* NULL = rides none */
+	uint32_t ttl_s;        /* of what is kept, if the model is asked for this one */
 	struct rider *prev, *next;
 	struct answer_cursor cursor;
 	bool opened; /* it is for this one that the model is asked; the others share the answer */
-	bool joined; /* came from another wording, of this similarity */
+	bool joined; /* came from another wording, of this similarity and identity */
 	double similarity;
+	struct identity asked;
 	enum reason reason; /* why it was not served from what is stored */
 };
 
@@ -70,7 +72,8 @@ void flights_destroy(struct flights *flights);
 /* Returns the flights that are not DONE. */
 size_t flights_count(const struct flights *flights);
 
-/* Joins the flight of question->identity, or opens one. Returns 0, or ERROR_MEMORY with `fault` filled; then no function of
+/* Joins the flight of question->identity, or opens one (also where one that never asks the model comes too late for what that
+ * flight read). Returns 0, or ERROR_MEMORY with `fault` filled; then no function of
  * rider->ops was or will be called. */
 int flight_ask(struct service *service, struct rider *rider, const struct question *question, struct fault *fault);
 
@@ -103,7 +106,7 @@ struct forget {
 	const struct flight *except; /* this one is younger than what is removed; or NULL */
 };
 
-/* Flights of what is removed or replaced are not joined any more, and store nothing. */
+/* Flights of what is removed or replaced are not joined any more, and store nothing; those that went on for the cache alone end. */
 void flights_forget(struct flights *flights, const struct forget *forget);
 
 /* Something stored was removed or replaced: what is being read from Redis right now must not be kept. */

@@ -4,6 +4,7 @@
 #include "clock.h"
 #include "memory_cache.h"
 #include "pack.h"
+#include "replica.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -108,6 +109,8 @@ static void write_came(struct store_write *write, int error)
 	struct flight *flight = write->data;
 
 	flight->write_error = error;
+	if (error && error != ERROR_PENDING && flight->kind == FLIGHT_ADD)
+		replica_removed(flight->service, flight->request.namespace, &flight->identity);
 	flight_step(flight);
 }
 
@@ -121,23 +124,28 @@ static void keep_wordings(struct flight *flight, const struct entry *entry)
 static bool keep_entry(struct flight *flight, const struct entry *entry)
 {
 	struct service *service = flight->service;
-	bool is_in_memory = memory_cache_put(service->memory, entry) == 0;
+	bool is_pending = false;
 
-	flight->write_error = is_in_memory ? 0 : ERROR_TOO_LARGE;
-	if (entry->vector)
-		(void)service->index.ops->put(service->index.state, entry);
 	if (service->store) {
 		flight->write = (struct store_write){.done = write_came, .data = flight};
 		flight->write_error = store_put_entry(service->store, &flight->write, entry);
-		flight->is_kept = is_in_memory || flight->write_error == 0;
-	} else {
-		flight->is_kept = is_in_memory;
+		is_pending = flight->write_error == 0;
+		/* What was there before is then still there; a model's answer is good for memory at least. */
+		if (!is_pending && flight->kind == FLIGHT_ADD)
+			return false;
 	}
-	if (flight->is_kept)
-		service->metrics.entries_stored++;
-	if (flight->is_kept && flight->wordings)
+	bool is_in_memory = memory_cache_put(service->memory, entry) == 0;
+	if (!service->store)
+		flight->write_error = is_in_memory ? 0 : ERROR_TOO_LARGE;
+	flight->is_kept = is_in_memory || is_pending;
+	if (!flight->is_kept)
+		return false;
+	service->metrics.entries_stored++;
+	if (entry->vector)
+		(void)service->index.ops->put(service->index.state, entry);
+	if (flight->wordings)
 		keep_wordings(flight, entry);
-	return service->store && flight->write_error == 0;
+	return is_pending;
 }
 
 static bool keep(struct flight *flight, struct slice answer, struct slice finish_reason)
@@ -204,10 +212,18 @@ bool flight_keep_answer(struct flight *flight)
 
 bool flight_keep_added(struct flight *flight)
 {
+	struct service *service = flight->service;
+
 	if (flight->ttl_s == 0) {
 		flight->write_error = ERROR_INVALID;
 		return false;
 	}
+	/* It is as new as the moment at which it is stored: what was removed until now is older, and what was asked until now is
+	 * overwritten by it. */
+	const struct forget older = {.namespace = flight->request.namespace, .identity = &flight->identity};
+	flights_forget(service->flights, &older);
+	if (service->store)
+		flight->generation = store_generation(service->store, flight->request.namespace);
 	flight->is_writing = keep(flight, flight->request.answer, SLICE("stop"));
 	return flight->is_writing;
 }

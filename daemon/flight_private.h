@@ -1,4 +1,4 @@
-/* What flight.c, flight_riders.c and flight_keep.c share. Nobody else includes it. */
+/* What the files of flight share. Nobody else includes it. */
 #ifndef DAEMON_FLIGHT_PRIVATE_H
 #define DAEMON_FLIGHT_PRIVATE_H
 
@@ -13,6 +13,10 @@
 
 #include "../proto/request.h"
 
+/* How many flights there are is up to clients. */
+#ifndef HASH_NONFATAL_OOM
+#define HASH_NONFATAL_OOM 1
+#endif
 #include <uthash.h>
 
 enum flight_kind { FLIGHT_ASK, FLIGHT_LOOKUP, FLIGHT_ADD };
@@ -23,7 +27,7 @@ enum flight_state {
 	FLIGHT_EMBED,  /* the embedder */
 	FLIGHT_SEARCH, /* the index */
 	FLIGHT_FETCH,  /* Redis: the entry of a candidate */
-	FLIGHT_CHAT,   /* the model; the flight can be joined by meaning */
+	FLIGHT_CHAT,   /* the model; the flight can be joined by meaning. Or it failed, and some wait for a candidate */
 	FLIGHT_STORE,  /* Redis: the write */
 	FLIGHT_DONE,   /* riders that have not read all */
 };
@@ -56,7 +60,8 @@ struct flight {
 	uint64_t reads_trusted; /* flights->distrusted when the read began */
 	bool forgotten;         /* removed or replaced meanwhile: store nothing, let nobody join */
 	bool is_listed;         /* in the table */
-	bool is_visible;        /* in the list of those that can be joined by meaning */
+	bool is_visible;        /* among those that can be joined by meaning */
+	size_t air_row;         /* its place there */
 	bool is_detached;
 	bool wants_store; /* at least one rider wants it kept */
 	uint32_t ttl_s;
@@ -69,6 +74,7 @@ struct flight {
 
 	/* what is awaited */
 	unsigned awaiting; /* reads in EXACT */
+	bool is_reading;   /* one of them is of the identity */
 	struct store_read read, vector_read;
 	struct embedding embedding;
 	struct index_search search;
@@ -93,17 +99,12 @@ struct flight {
 	size_t wording_count;
 	uint64_t embedding_us, search_us, upstream_us, step_us;
 
-	UT_hash_handle hh;                          /* flights->by_identity */
-	struct flight *prev, *next;                 /* flights->all */
-	struct flight *visible_prev, *visible_next; /* flights->visible, of one scope */
-	struct deadline due;                        /* go on in the next turn */
+	UT_hash_handle hh;          /* flights->by_identity */
+	struct flight *prev, *next; /* flights->all */
+	struct deadline due;        /* go on in the next turn */
 };
 
-struct flight_scope {
-	struct identity scope;
-	struct flight *flights; /* utlist, linked by visible_next */
-	UT_hash_handle hh;
-};
+struct flight_scope;
 
 struct flights {
 	struct service *service;
@@ -127,7 +128,8 @@ void flight_due(struct deadline *due);
 void flight_unlist(struct flight *flight);
 /* Ends everything that is awaited, and frees the flight. It has no riders any more. */
 void flight_end(struct flight *flight);
-/* The model failed: serves what is stale but allowed, tells the others, ends. */
+/* The model failed: serves what is stale but allowed, tells the others, ends; but for those who wait for a candidate that is
+ * being read. */
 void flight_fail(struct flight *flight, const struct fault *fault);
 /* The last rider has left: ends, or goes on for the cache alone. */
 void flight_abandon(struct flight *flight);
@@ -147,6 +149,10 @@ int riders_wanted_candidate(struct flight *flight);
 void riders_serve_candidate(struct flight *flight, size_t index, const struct entry *entry);
 /* Moves the riders whose policy allows it to a flight in CHAT whose question means the same. */
 void riders_join_by_meaning(struct flight *flight);
+/* The model is about to be asked: what is kept of its answer is up to those who are still here. */
+void riders_ask(struct flight *flight);
+/* Tells those that do not wait for the candidate being read that there is no answer. */
+void riders_fail(struct flight *flight, const struct fault *fault);
 /* Riders that never ask the model leave with a miss. */
 void riders_miss(struct flight *flight);
 /* There is more to read. */
@@ -155,10 +161,18 @@ void riders_tell(struct flight *flight);
 void riders_added(struct flight *flight);
 /* Adds tags that the flight does not have yet; copies them. */
 void flight_take_tags(struct flight *flight, const struct slice *tags, size_t count);
+/* A wording whose text has this digest was removed: it gets no alias. */
+void flight_forget_wording(struct flight *flight, const struct identity *digest);
 void flight_free_wordings(struct flight *flight);
+
+/* flight_air.c: who can be joined by meaning */
+
 /* From here on, and until flight_hide(), it can be joined by meaning. */
 void flight_show(struct flight *flight);
 void flight_hide(struct flight *flight);
+/* Finds the visible flight of the same scope whose question is nearest to that of `flight`, which has a vector; NULL if there is
+ * none. */
+struct flight *flight_nearest(const struct flight *flight, double *similarity);
 
 /* flight_keep.c: what is stored of a flight */
 

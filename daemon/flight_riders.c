@@ -3,6 +3,7 @@
 
 #include "clock.h"
 #include "memory_cache.h"
+#include "replica.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -175,10 +176,10 @@ int riders_wanted_candidate(struct flight *flight)
 		struct decision decision = decide_for(flight, rider, now_ms);
 		if (decision.serve && (wanted < 0 || (int)decision.index < wanted))
 			wanted = (int)decision.index;
-		if (!decision.serve && rider->policy.refresh)
-			rider->reason = REASON_refresh;
-		else if (!decision.serve)
-			rider->reason = flight->missed != REASON_NONE ? flight->missed : decision.reason;
+		if (decision.serve)
+			continue;
+		bool is_own = rider->policy.refresh || rider->policy.exact_only;
+		rider->reason = !is_own && flight->missed != REASON_NONE ? flight->missed : decision.reason;
 	}
 	return wanted;
 }
@@ -234,73 +235,10 @@ void riders_miss(struct flight *flight)
 
 /* ---- in the air ---- */
 
-static struct flight_scope *scope_find(struct flights *flights, const struct identity *scope)
-{
-	struct flight_scope *found = NULL;
-
-	HASH_FIND(hh, flights->scopes, scope, sizeof(*scope), found);
-	return found;
-}
-
-void flight_show(struct flight *flight)
-{
-	struct flights *flights = flight->service->flights;
-	struct flight_scope *scope;
-
-	if (!flight->compared || !flight->vector || flight->forgotten || flight->kind != FLIGHT_ASK)
-		return;
-	scope = scope_find(flights, &flight->scope);
-	if (!scope) {
-		scope = calloc(1, sizeof(*scope));
-		if (!scope)
-			return;
-		scope->scope = flight->scope;
-		HASH_ADD(hh, flights->scopes, scope, sizeof(scope->scope), scope);
-	}
-	DL_APPEND2(scope->flights, flight, visible_prev, visible_next);
-	flight->is_visible = true;
-}
-
-void flight_hide(struct flight *flight)
-{
-	struct flights *flights = flight->service->flights;
-
-	if (!flight->is_visible)
-		return;
-	struct flight_scope *scope = scope_find(flights, &flight->scope);
-	DL_DELETE2(scope->flights, flight, visible_prev, visible_next);
-	flight->is_visible = false;
-	if (!scope->flights) {
-		HASH_DEL(flights->scopes, scope);
-		free(scope);
-	}
-}
-
-/* Finds the visible flight whose question is nearest to that of `flight`. */
-static struct flight *nearest_in_the_air(const struct flight *flight, double *similarity)
-{
-	struct flight_scope *scope = scope_find(flight->service->flights, &flight->scope);
-	struct flight *nearest = NULL, *other;
-
-	if (!scope)
-		return NULL;
-	DL_FOREACH2(scope->flights, other, visible_next)
-	{
-		if (other->dimensions != flight->dimensions)
-			continue;
-		double cosine = index_cosine(flight->vector, other->vector, flight->dimensions);
-		if (!nearest || cosine > *similarity) {
-			nearest = other;
-			*similarity = cosine;
-		}
-	}
-	return nearest;
-}
-
 /* Remembers the wording of `from`, so that it gets an alias when the answer of `to` is stored. */
 static void note_wording(struct flight *to, const struct flight *from, double similarity)
 {
-	if (to->wording_count == FLIGHT_WORDINGS || !from->wants_store)
+	if (to->wording_count == FLIGHT_WORDINGS)
 		return;
 	struct flight_wording *wording = malloc(sizeof(*wording));
 	if (!wording)
@@ -315,11 +253,11 @@ void riders_join_by_meaning(struct flight *flight)
 {
 	struct rider *rider, *next;
 	double similarity = 0.0;
-	bool has_moved = false;
+	bool has_moved = false, wants_alias = false;
 
 	if (flight->kind != FLIGHT_ASK || !flight->vector || !flight->compared || flight->forgotten)
 		return;
-	struct flight *other = nearest_in_the_air(flight, &similarity);
+	struct flight *other = flight_nearest(flight, &similarity);
 	if (!other)
 		return;
 	DL_FOREACH_SAFE (flight->riders, rider, next) {
@@ -331,14 +269,32 @@ void riders_join_by_meaning(struct flight *flight)
 		riders_add(other, rider);
 		rider->joined = true;
 		rider->similarity = similarity;
+		rider->asked = flight->identity;
 		has_moved = true;
+		wants_alias = wants_alias || !rider->no_store;
 	}
 	if (!has_moved)
 		return;
 	flight->service->metrics.flights_joined_by_meaning++;
 	flight_take_tags(other, flight->tags, flight->tag_count);
-	if (!flight->riders)
+	if (!flight->riders && wants_alias)
 		note_wording(other, flight, similarity);
+}
+
+void flight_forget_wording(struct flight *flight, const struct identity *digest)
+{
+	struct flight_wording **at = &flight->wordings;
+
+	while (*at) {
+		struct flight_wording *wording = *at;
+		if (memcmp(&wording->digest, digest, sizeof(*digest)) != 0) {
+			at = &wording->next;
+			continue;
+		}
+		*at = wording->next;
+		flight->wording_count--;
+		free(wording);
+	}
 }
 
 void flight_free_wordings(struct flight *flight)
@@ -367,6 +323,51 @@ void flight_take_tags(struct flight *flight, const struct slice *tags, size_t co
 }
 
 /* ---- the model's answer ---- */
+
+void riders_ask(struct flight *flight)
+{
+	const struct rider *rider;
+
+	/* The one that opened the flight may have been served from what is stored, and left. */
+	flight->riders->opened = true;
+	flight->ttl_s = flight->riders->ttl_s;
+	flight->wants_store = false;
+	DL_FOREACH (flight->riders, rider)
+		flight->wants_store = flight->wants_store || !rider->no_store;
+}
+
+/* One that came from another wording may have a stale answer of its own. Returns whether it was served with it. */
+static bool serve_stale_wording(struct flight *flight, struct rider *rider, uint64_t now_ms)
+{
+	struct service *service = flight->service;
+	struct memory_hit hit;
+
+	if (!rider->joined || rider->cursor.position > 0 || !replica_is_current(service) ||
+	    !memory_cache_get(service->memory, &rider->asked, now_ms, &hit) || hit.alias ||
+	    decide_stale(hit.entry, &rider->policy, now_ms) != REASON_NONE)
+		return false;
+	struct result result = result_of_entry(flight, hit.entry, TIER_STALE);
+	result.similarity = 1.0;
+	serve(rider, &result);
+	return true;
+}
+
+void riders_fail(struct flight *flight, const struct fault *fault)
+{
+	uint64_t now_ms = deadlines_now_ms(flight->service->deadlines);
+	struct rider *rider, *next;
+
+	DL_FOREACH_SAFE (flight->riders, rider, next) {
+		struct decision decision = decide_for(flight, rider, now_ms);
+		if (flight->fetching >= 0 && is_waiting(rider) && decision.serve &&
+		    decision.index == (size_t)flight->fetching)
+			continue;
+		if (serve_stale_wording(flight, rider, now_ms))
+			continue;
+		riders_remove(rider);
+		rider->ops->failed(rider, fault);
+	}
+}
 
 void riders_tell(struct flight *flight)
 {

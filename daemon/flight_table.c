@@ -164,9 +164,14 @@ static int flight_start(struct service *service, enum flight_kind kind, struct r
 	if (!flight)
 		return fault_set(fault, ERROR_MEMORY, "", "out of memory for another question");
 	if (kind == FLIGHT_ASK) {
-		flight->is_listed = true;
 		HASH_ADD(hh, service->flights->by_identity, identity, sizeof(flight->identity), flight);
+		flight->is_listed = flight->hh.tbl != NULL;
+		if (!flight->is_listed) {
+			flight_end(flight);
+			return fault_set(fault, ERROR_MEMORY, "", "out of memory for another question");
+		}
 	}
+	rider->ttl_s = question->ttl_s;
 	riders_add(flight, rider);
 	rider->opened = true;
 	flight_step(flight);
@@ -185,11 +190,16 @@ int flight_ask(struct service *service, struct rider *rider, const struct questi
 	}
 	if (!flight)
 		return flight_start(service, FLIGHT_ASK, rider, question, fault);
+	/* What is stored under the identity is read at the beginning, if at all, and one that never asks the model needs nothing
+	 * else of the flight. */
+	if (rider->only && (flight->state > FLIGHT_EXACT || !flight->is_reading))
+		return flight_start(service, FLIGHT_LOOKUP, rider, question, fault);
 	if (flight->state >= FLIGHT_CHAT) {
 		int error = deadline_start(service->deadlines, &flight->due, 0);
 		if (error)
 			return fault_set(fault, error, "", "out of memory for another call");
 	}
+	rider->ttl_s = question->ttl_s;
 	riders_add(flight, rider);
 	flight_take_tags(flight, question->request->tags, question->request->tag_count);
 	return 0;
@@ -261,7 +271,7 @@ void flight_abandon(struct flight *flight)
 
 	if (flight->state == FLIGHT_STORE || flight->is_detached)
 		return;
-	if (flight->state == FLIGHT_CHAT && flight_is_cacheable(flight) &&
+	if (flight->state == FLIGHT_CHAT && flight->is_chatting && flight_is_cacheable(flight) &&
 	    service->flights->detached < service->config->server.max_detached) {
 		flight->is_detached = true;
 		service->flights->detached++;
@@ -294,15 +304,13 @@ void flight_fail(struct flight *flight, const struct fault *fault)
 	const struct fault told = *fault;
 	const struct entry *stale = stale_entry(flight);
 
+	flight->fault = told;
 	flight_unlist(flight);
 	if (stale)
 		riders_serve_exact(flight, stale, NULL, TIER_STALE);
-	while (flight->riders) {
-		struct rider *rider = flight->riders;
-		riders_remove(rider);
-		rider->ops->failed(rider, &told);
-	}
-	flight_end(flight);
+	riders_fail(flight, &told);
+	if (!flight->riders)
+		flight_end(flight);
 }
 
 /* ---- what others remove ---- */
@@ -321,24 +329,38 @@ static bool is_meant(const struct flight *flight, const struct forget *forget)
 	return false;
 }
 
+/* Nothing of it is kept from now on, so where nobody waits for the model any more, it need not answer. */
+static void flight_forget(struct flight *flight)
+{
+	flight->forgotten = true;
+	flight_unlist(flight);
+	if (flight->is_detached && flight->state == FLIGHT_CHAT) {
+		flight->service->metrics.flights_cancelled++;
+		flight_end(flight);
+	}
+}
+
 void flights_forget(struct flights *flights, const struct forget *forget)
 {
-	struct flight *flight;
+	const struct slice digested[] = {forget->namespace, forget->question};
+	struct flight *flight, *next;
+	struct identity digest;
 
 	flights_distrust_reads(flights);
 	if (forget->identity) {
 		HASH_FIND(hh, flights->by_identity, forget->identity, sizeof(*forget->identity), flight);
-		if (flight && flight != forget->except) {
-			flight->forgotten = true;
-			flight_unlist(flight);
-		}
+		if (flight && flight != forget->except)
+			flight_forget(flight);
 		return;
 	}
-	DL_FOREACH (flights->all, flight) {
-		if (flight->forgotten || flight == forget->except || !is_meant(flight, forget))
+	bool has_digest = forget->question.data && identity_digest(flights->service->hasher, digested, 2, &digest) == 0;
+	DL_FOREACH_SAFE (flights->all, flight, next) {
+		if (flight == forget->except)
 			continue;
-		flight->forgotten = true;
-		flight_unlist(flight);
+		if (has_digest && flight->wordings)
+			flight_forget_wording(flight, &digest);
+		if (!flight->forgotten && is_meant(flight, forget))
+			flight_forget(flight);
 	}
 }
 

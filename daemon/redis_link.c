@@ -11,6 +11,10 @@
 #include <stdlib.h>
 #include <uv.h>
 
+/* Room for replies that hiredis keeps between two reads. Its own 16 KiB are less than the buffer that one read makes, which
+ * it would then free and make again each time. */
+#define REPLY_ROOM 65536
+
 struct redis_link {
 	uv_poll_t poll;
 	uv_idle_t flush;
@@ -157,6 +161,7 @@ struct redis_link *redis_link_create(struct uv_loop_s *loop, struct redisAsyncCo
 	context->ev.addWrite = add_write;
 	context->ev.delWrite = del_write;
 	context->ev.cleanup = cleanup;
+	context->c.reader->maxbuf = REPLY_ROOM;
 	(void)redisAsyncSetConnectCallback(context, on_connect);
 	return link;
 }

@@ -19,6 +19,9 @@
 #define REREADS_MOST 65536
 #define NAMESPACES_MOST 65536
 #define RETRY_MS 200
+/* How long what waits in the write queue is waited for before everything is read again. */
+#define QUEUE_STEP_MS 10
+#define QUEUE_STEPS 500
 
 /* An entry of another daemon that is read into the index. */
 struct reread {
@@ -36,7 +39,9 @@ struct replica {
 	struct follow *follow;
 	bool is_connected;
 	bool is_loading;
-	bool is_stale; /* a reload is due, once the present one has ended */
+	bool was_loaded;      /* once, or it was begun */
+	unsigned queue_steps; /* still to be waited */
+	bool is_stale;        /* a reload is due, once the present one has ended */
 	uint64_t lost_at_ms;
 	struct reread *rereads; /* in order; the first REREADS_AT_ONCE are started */
 	size_t reread_count, started;
@@ -44,7 +49,7 @@ struct replica {
 	struct store_walk walk;
 	char **namespaces; /* still to be walked */
 	size_t namespace_count, namespace_room;
-	struct deadline retry;
+	struct deadline retry, queue;
 };
 
 static void load_next(struct replica *replica);
@@ -270,33 +275,79 @@ static void names_done(struct store_names *names, int error)
 		load_next(replica);
 }
 
-/* Nothing in memory can be trusted to be still there; without an embedder nothing has to be read for the index. */
+static void load(struct replica *replica)
+{
+	replica->names = (struct store_names){.name = name_came, .done = names_done, .data = replica};
+	int error = store_namespaces(replica->service->store, &replica->names);
+	if (error)
+		load_ended(replica, error);
+}
+
+/* What is still in the write queue is in no directory yet, and what the log says of it later is this daemon's own and passed
+ * over; so the queue is let run dry first, unless Redis takes no writes for long. */
+static void load_after_writes(struct replica *replica)
+{
+	struct service *service = replica->service;
+	size_t writes;
+
+	(void)store_queue(service->store, &writes);
+	if (writes == 0 || replica->queue_steps == 0 ||
+	    deadline_start(service->deadlines, &replica->queue, QUEUE_STEP_MS) != 0) {
+		load(replica);
+		return;
+	}
+	replica->queue_steps--;
+}
+
+static void queue_expired(struct deadline *queue)
+{
+	load_after_writes((struct replica *)((char *)queue - offsetof(struct replica, queue)));
+}
+
+/* Nothing that is known can be trusted to be still there. Only the first time nothing is known yet: what is being answered then
+ * was begun before this daemon could have been told anything, and is kept. */
+static void forget_all(struct replica *replica)
+{
+	struct service *service = replica->service;
+
+	if (replica->was_loaded) {
+		(void)replica_flushed(service, (struct slice){0}, NULL);
+		return;
+	}
+	replica->was_loaded = true;
+	(void)memory_cache_flush(service->memory, (struct slice){0});
+	(void)service->index.ops->flush(service->index.state, (struct slice){0});
+	flights_distrust_reads(service->flights);
+}
+
+/* Without an embedder nothing has to be read for the index. */
+static void start_to_load(struct replica *replica)
+{
+	replica->is_stale = false;
+	if (!replica->service->embedder)
+		return;
+	replica->is_loading = true;
+	replica->queue_steps = QUEUE_STEPS;
+	load_after_writes(replica);
+}
+
 static void on_reload(void *data)
 {
 	struct replica *replica = data;
-	struct service *service = replica->service;
 
-	if (replica->is_loading) {
+	forget_all(replica);
+	if (replica->is_loading)
 		replica->is_stale = true;
-		return;
-	}
-	replica->is_stale = false;
-	(void)replica_flushed(service, (struct slice){0}, NULL);
-	if (!service->embedder)
-		return;
-	replica->is_loading = true;
-	replica->names = (struct store_names){.name = name_came, .done = names_done, .data = replica};
-	int error = store_namespaces(service->store, &replica->names);
-	if (error)
-		load_ended(replica, error);
+	else
+		start_to_load(replica);
 }
 
 static void retry_expired(struct deadline *retry)
 {
 	struct replica *replica = (struct replica *)((char *)retry - offsetof(struct replica, retry));
 
-	if (replica->is_stale)
-		on_reload(replica);
+	if (replica->is_stale && !replica->is_loading)
+		start_to_load(replica);
 }
 
 static void on_connected(void *data, bool connected)
@@ -330,6 +381,7 @@ struct replica *replica_create(struct service *service)
 	replica->service = service;
 	replica->lost_at_ms = deadlines_now_ms(service->deadlines);
 	replica->retry.expired = retry_expired;
+	replica->queue.expired = queue_expired;
 	replica->follow = follow_create(service->loop, service->deadlines, service->config, store_origin(service->store),
 					&events, replica, &service->redis_part, &service->metrics, &service->log);
 	if (!replica->follow) {
@@ -345,6 +397,7 @@ void replica_destroy(struct replica *replica)
 		return;
 	follow_destroy(replica->follow);
 	deadline_stop(replica->service->deadlines, &replica->retry);
+	deadline_stop(replica->service->deadlines, &replica->queue);
 	store_names_cancel(&replica->names);
 	store_walk_cancel(&replica->walk);
 	while (replica->rereads) {

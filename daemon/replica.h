@@ -3,6 +3,7 @@
  *
  *   start ─> follow (notes the log's last id) ─> reload: walk every namespace's directory into the index ─> follow the log
  *
+ * A reload forgets at once what is known, and walks when what waited in the write queue is in Redis.
  * What can go wrong: the log was trimmed or Redis is another one (everything is read again), more records come than entries
  * can be read again (the same), Redis is away (nothing is read; after redis.serve_disconnected nothing of memory is served). */
 #ifndef DAEMON_REPLICA_H

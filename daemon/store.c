@@ -269,6 +269,7 @@ static void release(struct store *store)
 		uv_close((uv_handle_t *)store->pump, on_pump_closed);
 	hasher_destroy(store->hasher);
 	free(store->marks);
+	forms_destroy(store);
 	free(store->prefix);
 	free(store);
 }
@@ -287,7 +288,7 @@ static bool make_parts(struct store *store, const struct config *config)
 	    deadline_start(store->deadlines, &store->tick, IDLE_TICK_MS) != 0)
 		return false;
 	store->prefix_length = strlen(store->prefix);
-	return true;
+	return forms_create(store) == 0;
 }
 
 struct store *store_create(struct uv_loop_s *loop, struct deadlines *deadlines, const struct config *config,

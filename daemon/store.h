@@ -160,7 +160,8 @@ struct store_selector {
 
 /* Removes entries with their aliases and vectors from Redis (UNLINK in batches of at most 272, never SCAN) and writes one
  * log record per entry removed, or one flush record per namespace. Queued while Redis is away (counts 0 then); a namespace's
- * removal makes the new generation here at once. Returns as store_put_entry(); a dry run needs Redis: ERROR_UNAVAILABLE. */
+ * removal makes the new generation here at once, and what another removal is about is not handed out by reads once its
+ * `done` has said ERROR_PENDING. Returns as store_put_entry(); a dry run needs Redis: ERROR_UNAVAILABLE. */
 int store_remove(struct store *store, struct store_write *write, const struct store_selector *selector);
 
 /* Forgets the callback; the write itself goes on. */

@@ -1,4 +1,5 @@
-/* Commands are put together in one place of fixed size, then hiredis copies them into its output buffer.
+/* Commands are put together in one place of fixed size, then hiredis copies them into its output buffer. Those that every
+ * look-up sends are put together once, when the store is made.
  * What can go wrong: no connection, or no memory for the copy. Then the talk is lost: what was sent of its round is answered
  * first, and the round ends as if the connection had broken. */
 #include "store_private.h"
@@ -151,6 +152,69 @@ void command_send(struct command *command, struct redis *redis, struct talk *tal
 	}
 	talk->awaited++;
 }
+
+/* ---- forms ---- */
+
+/* Keeps `command`, whose key is its first argument and ends in an identity, as hiredis formats it. */
+static int form_create(struct form *form, struct command *command)
+{
+	char *text;
+
+	assert(!command->overflow);
+	long long length = redisFormatCommandArgv(&text, command->count, command->arguments, command->lengths);
+	if (length < 0)
+		return ERROR_MEMORY;
+	int head = snprintf(NULL, 0, "*%d\r\n$%zu\r\n%s\r\n$%zu\r\n", command->count, command->lengths[0],
+			    command->arguments[0], command->lengths[1]);
+	*form = (struct form){
+		.text = text,
+		.length = (size_t)length,
+		.digits = (size_t)head + command->lengths[1] - (IDENTITY_HEX - 1),
+	};
+	return 0;
+}
+
+int forms_create(struct store *store)
+{
+	const struct identity nobody = {{0}};
+
+	for (enum form_name name = 0; name < FORM_COUNT; name++) {
+		bool is_alias = name == FORM_ALIAS || name == FORM_ALIAS_PTTL;
+		bool is_pttl = name == FORM_ENTRY_PTTL || name == FORM_ALIAS_PTTL;
+		struct command command;
+		command_start(&command, is_pttl ? "PTTL" : "HMGET");
+		command_identity(&command, store, is_alias ? "alias:" : "entry:", &nobody);
+		if (name == FORM_ALIAS)
+			fields_ask_alias(&command);
+		else if (!is_pttl)
+			fields_ask_entry(&command, store, name == FORM_ENTRY_VECTOR);
+		if (form_create(&store->forms[name], &command) != 0)
+			return ERROR_MEMORY;
+	}
+	return 0;
+}
+
+void forms_destroy(struct store *store)
+{
+	for (size_t i = 0; i < FORM_COUNT; i++)
+		if (store->forms[i].text)
+			redisFreeCommand(store->forms[i].text);
+}
+
+void form_send(struct store *store, enum form_name name, const char hex[IDENTITY_HEX], struct talk *talk)
+{
+	redisAsyncContext *context = redis_context(store->reads);
+	struct form *form = &store->forms[name];
+
+	memcpy(form->text + form->digits, hex, IDENTITY_HEX - 1);
+	if (!context || redisAsyncFormattedCommand(context, on_reply, talk, form->text, form->length) != REDIS_OK) {
+		talk->lost = true;
+		return;
+	}
+	talk->awaited++;
+}
+
+/* ---- replies ---- */
 
 struct slice reply_text(const struct redisReply *reply)
 {

@@ -38,6 +38,14 @@ static const char *const kinds[] = {
 
 /* ---- reading ---- */
 
+/* The value of a hex digit in lower case, or -1. */
+static int hex_value(char c)
+{
+	if (c >= '0' && c <= '9')
+		return c - '0';
+	return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
 uint64_t fields_read_generation(struct slice text)
 {
 	uint64_t value = 0;
@@ -45,10 +53,10 @@ uint64_t fields_read_generation(struct slice text)
 	if (!text.data || text.length != 16)
 		return 0;
 	for (size_t i = 0; i < text.length; i++) {
-		const char *digit = strchr("0123456789abcdef", text.data[i]);
-		if (!text.data[i] || !digit)
+		int digit = hex_value(text.data[i]);
+		if (digit < 0)
 			return 0;
-		value = value << 4 | (uint64_t)(digit - "0123456789abcdef");
+		value = value << 4 | (uint64_t)digit;
 	}
 	return value;
 }

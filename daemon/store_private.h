@@ -82,6 +82,23 @@ void command_record(struct command *command, const struct store *store, const ch
 /* Sends it; the reply comes to `talk`. Without a connection, or if it cannot be sent, the talk is lost. */
 void command_send(struct command *command, struct redis *redis, struct talk *talk);
 
+/* The reads that every look-up sends differ only in the identity within their key: they are put together once, as Redis gets
+ * them, and from then on only its digits are written over. */
+struct form {
+	char *text;
+	size_t length;
+	size_t digits; /* where they are in it */
+};
+
+enum form_name { FORM_ENTRY, FORM_ENTRY_VECTOR, FORM_ENTRY_PTTL, FORM_ALIAS, FORM_ALIAS_PTTL, FORM_COUNT };
+
+/* Makes the forms of a store whose prefix and embedder are known. Returns 0 or ERROR_MEMORY. */
+int forms_create(struct store *store);
+void forms_destroy(struct store *store);
+
+/* Sends one of them about the identity whose digits are `hex` to the connection of reads; else as command_send(). */
+void form_send(struct store *store, enum form_name name, const char hex[IDENTITY_HEX], struct talk *talk);
+
 /* ---- replies ---- */
 
 /* Returns the text of a string reply; absent for anything else. */
@@ -195,6 +212,7 @@ struct store {
 	char *prefix;
 	size_t prefix_length;
 	char embedder8[17];
+	struct form forms[FORM_COUNT];
 	unsigned dimensions;
 	uint64_t timeout_ms, max_bytes, queue_bytes, longest_ms;
 	uint64_t origin;
@@ -209,10 +227,11 @@ struct store {
 	struct ask *asks;   /* with a deadline, soonest first */
 	unsigned ask_count; /* also those that only wait for late replies */
 
-	struct job *jobs;    /* the queue, oldest first: sent ones, then the others */
-	struct job *next;    /* the first that is not sent */
-	struct job *purges;  /* flushes that are removing what is dead */
-	struct job *waiters; /* jobs somebody waits for, soonest deadline first */
+	struct job *jobs;     /* the queue, oldest first: sent ones, then the others */
+	struct job *next;     /* the first that is not sent */
+	struct job *purges;   /* flushes that are removing what is dead */
+	struct job *waiters;  /* jobs somebody waits for, soonest deadline first */
+	struct job *promised; /* removals of which somebody was told that they wait */
 	size_t job_count, job_bytes;
 	size_t air_count, air_bytes;
 	struct job *barrier;  /* nothing is sent before it is done */
@@ -319,11 +338,11 @@ int store_read_error(struct store *store, const struct redisReply *reply);
 
 struct job {
 	struct talk talk;
-	struct job *prev, *next; /* in the queue, or among the purges */
-	struct job *waiter_prev, *waiter_next;
-	void (*send)(struct job *job);    /* from its beginning */
-	void (*destroy)(struct job *job); /* frees it; its talk has ended */
-	struct store_write *write;        /* who waits, or NULL */
+	struct job *prev, *next;               /* in the queue, or among the purges */
+	struct job *waiter_prev, *waiter_next; /* among those waited for, or promised */
+	void (*send)(struct job *job);         /* from its beginning */
+	void (*destroy)(struct job *job);      /* frees it; its talk has ended */
+	struct store_write *write;             /* who waits, or NULL */
 	char namespace[STORE_NAMESPACE];
 	uint64_t generation;    /* captured */
 	uint64_t expires_at_ms; /* 0 = never */
@@ -331,7 +350,9 @@ struct job {
 	size_t bytes;
 	uint64_t entries, aliases, vectors, namespaces;
 	bool is_sent, is_waited, needs_generation, is_barrier, is_removal, is_purge, is_dry_run, while_up, is_vector;
-	char error[64]; /* the first error reply */
+	bool hides,
+		is_promised; /* what it is to remove is not handed out once whoever asked for it was told that it waits */
+	char error[64];      /* the first error reply */
 };
 
 /* Queues `job`; `write` may be NULL. Returns 0 or ERROR_TOO_LARGE, and then the job is destroyed. */
@@ -352,6 +373,9 @@ bool job_round_went_well(struct job *job);
 
 /* Somebody waits a while longer: there was progress. */
 void job_extend(struct job *job);
+
+/* Whether a removal that was promised and has not run yet is about `entry`, so that it must not be handed out. */
+bool removal_is_promised(const struct store *store, const struct entry *entry);
 
 /* A flush whose generation is in Redis becomes a purge, behind which the queue goes on. */
 void job_becomes_purge(struct job *job);

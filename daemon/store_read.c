@@ -351,53 +351,50 @@ static void find_reply(struct talk *talk, unsigned n, const struct redisReply *r
 		ask_end(&find->ask, error);
 }
 
-static void send_entry(struct find *find, struct command *command, unsigned *n)
+static void send_entry(struct find *find, const char hex[IDENTITY_HEX], unsigned *n)
 {
 	struct store *store = find->ask.talk.store;
 
-	command_start(command, "HMGET");
-	command_identity(command, store, "entry:", &find->target);
-	fields_ask_entry(command, store, find->with_vector);
-	command_send(command, store->reads, &find->ask.talk);
+	form_send(store, find->with_vector ? FORM_ENTRY_VECTOR : FORM_ENTRY, hex, &find->ask.talk);
 	find->steps[(*n)++] = STEP_ENTRY;
-	command_start(command, "PTTL");
-	command_identity(command, store, "entry:", &find->target);
-	command_send(command, store->reads, &find->ask.talk);
+	form_send(store, FORM_ENTRY_PTTL, hex, &find->ask.talk);
 	find->steps[(*n)++] = STEP_PTTL;
 }
 
-/* Last in its pipeline: what was read before it and carries this generation was alive when it was read. */
-static void send_generation(struct find *find, struct command *command, unsigned n)
+static void send_alias(struct find *find, const char hex[IDENTITY_HEX], unsigned *n)
 {
 	struct store *store = find->ask.talk.store;
 
-	command_start(command, "GET");
-	command_key(command, store, "generation:", find->namespace);
-	command_send(command, store->reads, &find->ask.talk);
+	form_send(store, FORM_ALIAS, hex, &find->ask.talk);
+	find->steps[(*n)++] = STEP_ALIAS;
+	form_send(store, FORM_ALIAS_PTTL, hex, &find->ask.talk);
+	find->steps[(*n)++] = STEP_ALIAS_PTTL;
+}
+
+/* Last in its pipeline: what was read before it and carries this generation was alive when it was read. */
+static void send_generation(struct find *find, unsigned n)
+{
+	struct store *store = find->ask.talk.store;
+	struct command command;
+
+	command_start(&command, "GET");
+	command_key(&command, store, "generation:", find->namespace);
+	command_send(&command, store->reads, &find->ask.talk);
 	find->steps[n] = STEP_GENERATION;
 }
 
 static void find_send(struct ask *ask)
 {
 	struct find *find = (struct find *)ask;
-	struct store *store = ask->talk.store;
-	struct command command;
+	char hex[IDENTITY_HEX];
 	unsigned n = 0;
 
-	find->turn = ++store->turn;
-	send_entry(find, &command, &n);
-	if (find->with_alias) {
-		command_start(&command, "HMGET");
-		command_identity(&command, store, "alias:", &find->identity);
-		fields_ask_alias(&command);
-		command_send(&command, store->reads, &ask->talk);
-		find->steps[n++] = STEP_ALIAS;
-		command_start(&command, "PTTL");
-		command_identity(&command, store, "alias:", &find->identity);
-		command_send(&command, store->reads, &ask->talk);
-		find->steps[n++] = STEP_ALIAS_PTTL;
-	}
-	send_generation(find, &command, n);
+	find->turn = ++ask->talk.store->turn;
+	identity_hex(&find->identity, hex);
+	send_entry(find, hex, &n);
+	if (find->with_alias)
+		send_alias(find, hex, &n);
+	send_generation(find, n);
 }
 
 /* No generation: there is a new one from now on, and whatever was found is older and so dead. */
@@ -417,7 +414,7 @@ static void make_generation(struct find *find)
 	command_word(&command, "NX");
 	command_send(&command, store->reads, &find->ask.talk);
 	find->steps[0] = STEP_MADE;
-	send_generation(find, &command, 1);
+	send_generation(find, 1);
 	ask_extend(&find->ask);
 }
 
@@ -425,7 +422,7 @@ static void make_generation(struct find *find)
 static bool follow_alias(struct find *find)
 {
 	struct store *store = find->ask.talk.store;
-	struct command command;
+	char hex[IDENTITY_HEX];
 	unsigned n = 0;
 
 	if (!find->has_alias || find->alias_pttl <= 0 || find->alias.generation != find->generation ||
@@ -436,8 +433,9 @@ static bool follow_alias(struct find *find)
 	find->alias.expire_ms = (uint64_t)find->alias_pttl;
 	find->with_alias = false;
 	find->target = find->alias.entry;
-	send_entry(find, &command, &n);
-	send_generation(find, &command, n);
+	identity_hex(&find->target, hex);
+	send_entry(find, hex, &n);
+	send_generation(find, n);
 	ask_extend(&find->ask);
 	return true;
 }
@@ -448,6 +446,7 @@ static bool is_alive(const struct find *find)
 
 	return entry && find->generation && entry->generation == find->generation &&
 	       !store_removed_since(find->ask.talk.store, &entry->identity, find->turn) &&
+	       !removal_is_promised(find->ask.talk.store, entry) &&
 	       (!find->has_alias || entry->created_ms == find->alias.entry_created_ms);
 }
 

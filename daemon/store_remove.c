@@ -14,6 +14,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <utlist.h>
 
 struct slice removal_tag(const struct removal *removal)
 {
@@ -123,11 +124,11 @@ static void read_targets(struct removal *removal)
 	}
 }
 
-static bool has_tag(const char *tags, struct slice wanted)
+static bool has_tag(struct slice tags, struct slice wanted)
 {
-	struct slice rest = slice_of(tags), tag;
+	struct slice tag;
 
-	while (tags_next(&rest, &tag))
+	while (tags_next(&tags, &tag))
 		if (slice_equal(tag, wanted))
 			return true;
 	return false;
@@ -145,7 +146,7 @@ static void take_target(struct removal *removal, struct target *target, const st
 	reply_copy(target->entry, sizeof(target->entry), reply_at(reply, 3));
 	identity_hex(&removal->identity, hex);
 	target->is_match = !namespace.data || slice_equal(namespace, removal_space(removal));
-	if (namespace.data && removal->selected == SELECT_TAG && !has_tag(target->tags, removal_tag(removal)))
+	if (namespace.data && removal->selected == SELECT_TAG && !has_tag(slice_of(target->tags), removal_tag(removal)))
 		target->is_match = false;
 	if (namespace.data && removal->selected == SELECT_QUESTION && strcmp(target->digest, hex) != 0)
 		target->is_match = false;
@@ -387,9 +388,32 @@ static struct removal *removal_create(struct store *store, const struct store_se
 	removal->job.send = removal_send;
 	removal->job.destroy = removal_destroy;
 	removal->job.is_removal = true;
+	removal->job.hides = !selector->dry_run;
 	removal->job.is_dry_run = selector->dry_run;
 	removal->job.is_barrier = !selector->dry_run;
 	return removal;
+}
+
+bool removal_is_promised(const struct store *store, const struct entry *entry)
+{
+	const struct slice digested[] = {entry->namespace, entry->question};
+	struct identity digest = entry->identity;
+	const struct job *job;
+	bool has_digest = false;
+
+	DL_FOREACH2(store->promised, job, waiter_next)
+	{
+		const struct removal *removal = (const struct removal *)job;
+		if (!slice_equal(removal_space(removal), entry->namespace))
+			continue;
+		if (removal->selected == SELECT_QUESTION && !has_digest)
+			has_digest = identity_digest(store->hasher, digested, 2, &digest) == 0;
+		const struct identity *own = removal->selected == SELECT_QUESTION ? &digest : &entry->identity;
+		if (removal->selected == SELECT_TAG ? has_tag(entry->tags, removal_tag(removal))
+						    : memcmp(&removal->identity, own, sizeof(*own)) == 0)
+			return true;
+	}
+	return false;
 }
 
 int store_remove(struct store *store, struct store_write *write, const struct store_selector *selector)

@@ -56,6 +56,15 @@ void job_extend(struct job *job)
 	waiter_join(job);
 }
 
+/* It counts from now on, although Redis does not know of it. */
+static void job_promise(struct job *job)
+{
+	if (!job->hides || job->is_promised)
+		return;
+	job->is_promised = true;
+	DL_APPEND2(job->talk.store->promised, job, waiter_prev, waiter_next);
+}
+
 static void job_tell(struct job *job, int error)
 {
 	struct store_write *write = job->write;
@@ -69,6 +78,8 @@ static void job_tell(struct job *job, int error)
 	write->aliases = job->aliases;
 	write->vectors = job->vectors;
 	write->namespaces = job->namespaces;
+	if (error == ERROR_PENDING)
+		job_promise(job);
 	if (write->done)
 		write->done(write, error);
 }
@@ -150,6 +161,8 @@ static void job_remove(struct job *job)
 		DL_DELETE(store->purges, job);
 	else
 		DL_DELETE(store->jobs, job);
+	if (job->is_promised)
+		DL_DELETE2(store->promised, job, waiter_prev, waiter_next);
 	store->job_count--;
 	store->job_bytes -= job->bytes;
 }

@@ -211,6 +211,11 @@ int chat_start(struct upstreams *all, struct chat *chat, const struct chat_quest
 	return 0;
 }
 
+static void on_pump_time(struct deadline *deadline)
+{
+	upstream_pump((struct upstream *)((char *)deadline - offsetof(struct upstream, pump_at)));
+}
+
 void chat_cancel(struct chat *chat)
 {
 	struct chat_call *call = chat->private;
@@ -219,7 +224,9 @@ void chat_cancel(struct chat *chat)
 		return;
 	struct upstream *upstream = call->upstream;
 	(void)chat_call_detach(call);
-	upstream_pump(upstream);
+	/* Not now: whoever cancels may be in the middle of others that wait, and a start that fails tells one of them. */
+	if (upstream->waiting && deadline_start(upstream->all->deadlines, &upstream->pump_at, 0) != 0)
+		upstream_pump(upstream);
 }
 
 size_t upstreams_in_flight(const struct upstreams *all)
@@ -251,6 +258,7 @@ static void upstream_init(struct upstreams *all, struct upstream *upstream, cons
 				.timeout_ms = config->timeout_ms,
 			},
 		.probe_at.expired = on_probe_time,
+		.pump_at.expired = on_pump_time,
 	};
 	upstream->probe_target = upstream->target;
 	upstream->probe_target.timeout_ms = PROBE_TIMEOUT_MS;
@@ -303,6 +311,7 @@ void upstreams_destroy(struct upstreams *all)
 			(void)chat_call_detach(upstream->running);
 		http_cancel(&upstream->probe);
 		deadline_stop(all->deadlines, &upstream->probe_at);
+		deadline_stop(all->deadlines, &upstream->pump_at);
 	}
 	json_tokener_free(all->tokener);
 	free(all);

@@ -20,7 +20,7 @@ struct upstream {
 	bool pumping;
 	size_t running_count, waiting_count;
 	struct http_request probe; /* probe.private: under way */
-	struct deadline probe_at;
+	struct deadline probe_at, pump_at;
 };
 
 /* All of them, in the order of the configuration. */

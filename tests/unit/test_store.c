@@ -102,6 +102,31 @@ static void an_alias_finds_its_entry(void **state)
 	reading_free(&reading);
 }
 
+static void look_ups_of_one_turn_find_each_its_own(void **state)
+{
+	struct fixture *f = *state;
+	static const char *const questions[] = {"first", "second", "third"};
+	struct reading readings[4];
+
+	for (unsigned i = 0; i < 3; i++)
+		add(f, i + 1, "default", questions[i]);
+	add_alias(f, 4, 2, "default", "another wording");
+	for (unsigned i = 0; i < 4; i++) {
+		struct identity identity = identity_at(i + 1);
+		reading_init(&readings[i]);
+		assert_int_equal(store_find(f->store, &readings[i].read, SLICE("default"), &identity), 0);
+	}
+	for (unsigned i = 0; i < 4; i++) {
+		struct identity identity = identity_at(i < 3 ? i + 1 : 2);
+		run_until(&f->world, &readings[i].done);
+		assert_non_null(readings[i].read.entry);
+		assert_true(identity_equal(&readings[i].read.entry->identity, &identity));
+		assert_true(slice_equal(readings[i].read.entry->question, slice_of(questions[i < 3 ? i : 1])));
+		assert_int_equal(readings[i].read.has_alias, i == 3);
+		reading_free(&readings[i]);
+	}
+}
+
 static void an_alias_of_a_dead_entry_is_dead(void **state)
 {
 	struct fixture *f = *state;
@@ -214,6 +239,7 @@ static const struct CMUnitTest tests[] = {
 	cmocka_unit_test_setup_teardown(round_trip, setup, teardown),
 	cmocka_unit_test_setup_teardown(the_schema_is_what_the_header_says, setup, teardown),
 	cmocka_unit_test_setup_teardown(an_alias_finds_its_entry, setup, teardown),
+	cmocka_unit_test_setup_teardown(look_ups_of_one_turn_find_each_its_own, setup, teardown),
 	cmocka_unit_test_setup_teardown(an_alias_of_a_dead_entry_is_dead, setup, teardown),
 	cmocka_unit_test_setup_teardown(a_missing_generation_leaves_everything_dead, setup, teardown),
 	cmocka_unit_test_setup_teardown(an_expired_entry_is_gone_and_leaves_no_sets, setup, teardown),

@@ -45,6 +45,7 @@ class Daemon:
         self.config_path = os.path.join(directory, "semcached.conf")
         self.socket_path = config["server"]["socket"]
         self.environment = environment or {}
+        self.program = None  # None: the build's
         self.secret_values = set(secret_values)
         self.sent_texts = set()
         self.lines = []
@@ -74,7 +75,7 @@ class Daemon:
         for name in ("NOTIFY_SOCKET", "LISTEN_FDS", "LISTEN_PID", "JOURNAL_STREAM"):
             if name not in self.environment:
                 environment.pop(name, None)
-        self.process = subprocess.Popen([program("semcached"), "--config", self.config_path], env=environment,
+        self.process = subprocess.Popen([self.program or program("semcached"), "--config", self.config_path], env=environment,
                                         stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, **options)
         self._log_thread = threading.Thread(target=self._read_log, args=(self.process.stderr,), daemon=True)
         self._log_thread.start()
