@@ -136,7 +136,9 @@ void flight_abandon(struct flight *flight);
 
 /* flight_riders.c: who rides, who is served */
 
+/* Puts `rider`, which rides nothing, on the flight, at the start of its answer. */
 void riders_add(struct flight *flight, struct rider *rider);
+/* Takes it off, whatever becomes of the flight then. */
 void riders_remove(struct rider *rider);
 /* Whether the question's vector is of use, and whether somebody may be served by it. */
 bool riders_want_meaning(const struct flight *flight);
