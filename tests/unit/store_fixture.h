@@ -6,6 +6,7 @@
 
 #include "daemon/clock.h"
 #include "daemon/store.h"
+#include "proto/error.h"
 
 #define EMBEDDER "0123456789abcdef"
 #define DIMENSIONS 4
