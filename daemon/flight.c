@@ -12,15 +12,73 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <utlist.h>
 
 /* ---- what is awaited ---- */
+
+/* To look a question up, compare it with what is in the air and ask the model is a lot when many vectors come at once: in each
+ * millisecond of the loop's clock flights go on for PACE_US, and the others in later turns, in their order. */
+#define PACE_US 300
+
+static bool may_go_on(struct flights *flights)
+{
+	uint64_t now_ms = deadlines_now_ms(flights->service->deadlines);
+
+	if (flights->paced_ms != now_ms) {
+		flights->paced_ms = now_ms;
+		flights->paced_us = 0;
+	}
+	return flights->paced_us < PACE_US;
+}
+
+static void go_on(struct flights *flights, struct flight *flight)
+{
+	uint64_t started_us = clock_us();
+
+	flight_step(flight);
+	flights->paced_us += clock_us() - started_us;
+}
+
+void flights_ready(struct deadline *due)
+{
+	struct flights *flights = (struct flights *)((char *)due - offsetof(struct flights, ready_due));
+
+	while (flights->ready && may_go_on(flights)) {
+		struct flight *flight = flights->ready;
+		DL_DELETE2(flights->ready, flight, ready_prev, ready_next);
+		flight->is_ready = false;
+		go_on(flights, flight);
+	}
+	/* It takes the place that it just had, so that this needs no memory. */
+	if (flights->ready)
+		(void)deadline_start(flights->service->deadlines, &flights->ready_due, 0);
+}
+
+static void go_on_paced(struct flight *flight)
+{
+	struct flights *flights = flight->service->flights;
+	bool has_turn = !flights->ready && may_go_on(flights);
+
+	if (!has_turn && !flights->ready_due.place)
+		has_turn = deadline_start(flights->service->deadlines, &flights->ready_due, 0) != 0;
+	if (has_turn) {
+		go_on(flights, flight);
+		return;
+	}
+	DL_APPEND2(flights->ready, flight, ready_prev, ready_next);
+	flight->is_ready = true;
+}
 
 static void read_came(struct store_read *read, int error)
 {
 	struct flight *flight = read->data;
 
 	(void)error; /* nothing there, as far as this flight is concerned; the store has counted and told it */
-	if (--flight->awaiting == 0)
+	if (--flight->awaiting > 0)
+		return;
+	if (flight->vector_read.vector && !flight->read.entry)
+		go_on_paced(flight);
+	else
 		flight_step(flight);
 }
 
@@ -86,10 +144,21 @@ static void take_reads(struct flight *flight)
 		entry_destroy(entry);
 }
 
+/* So that the embedder is not asked for it again. */
+static void keep_embedding(const struct flight *flight)
+{
+	struct store *store = flight->service->store;
+
+	if (!flight->is_new || !store)
+		return;
+	store_set_dimensions(store, flight->dimensions);
+	store_put_vector(store, flight->request.namespace, &flight->digest, flight->vector, flight->dimensions,
+			 flight->service->config->embedder.cache_ttl * 1000);
+}
+
 static void embedding_came(struct embedding *embedding, int error)
 {
 	struct flight *flight = embedding->data;
-	struct service *service = flight->service;
 
 	flight->is_embedding = false;
 	flight->embedding_us = clock_us() - flight->step_us;
@@ -98,13 +167,9 @@ static void embedding_came(struct embedding *embedding, int error)
 	} else {
 		flight->vector = embedding->vector;
 		flight->dimensions = embedding->dimensions;
-		if (service->store) {
-			store_set_dimensions(service->store, flight->dimensions);
-			store_put_vector(service->store, flight->request.namespace, &flight->digest, flight->vector,
-					 flight->dimensions, service->config->embedder.cache_ttl * 1000);
-		}
+		flight->is_new = true;
 	}
-	flight_step(flight);
+	go_on_paced(flight);
 }
 
 static bool start_embedding(struct flight *flight)
@@ -303,6 +368,7 @@ void flight_step(struct flight *flight)
 			continue;
 
 		case FLIGHT_EMBED:
+			keep_embedding(flight);
 			if (flight->kind == FLIGHT_ADD) {
 				flight->state = FLIGHT_STORE;
 				if (flight_keep_added(flight))

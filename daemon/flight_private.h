@@ -85,6 +85,7 @@ struct flight {
 	/* what came */
 	struct entry *stale;
 	float *vector;
+	bool is_new; /* it comes from the embedder, not from Redis */
 	unsigned dimensions;
 	uint32_t gone;      /* candidates that are not there any more */
 	int fetching;       /* the candidate being read, or -1 */
@@ -99,9 +100,11 @@ struct flight {
 	size_t wording_count;
 	uint64_t embedding_us, search_us, upstream_us, step_us;
 
-	UT_hash_handle hh;          /* flights->by_identity */
-	struct flight *prev, *next; /* flights->all */
-	struct deadline due;        /* go on in the next turn */
+	UT_hash_handle hh;                      /* flights->by_identity */
+	struct flight *prev, *next;             /* flights->all */
+	struct deadline due;                    /* go on in the next turn */
+	struct flight *ready_prev, *ready_next; /* flights->ready */
+	bool is_ready;
 };
 
 struct flight_scope;
@@ -113,6 +116,10 @@ struct flights {
 	struct flight *all;
 	size_t count, detached;
 	uint64_t distrusted;
+	struct flight *ready; /* those whose vector has come, and that wait for their turn */
+	struct deadline ready_due;
+	uint64_t paced_ms; /* of the loop's clock: in it, flights have gone on for … */
+	uint64_t paced_us;
 };
 
 /* flight.c: the story */
@@ -121,6 +128,9 @@ struct flights {
 void flight_step(struct flight *flight);
 /* Somebody joined a flight whose model is being asked already. */
 void flight_due(struct deadline *due);
+
+/* Those that are ready have their turn. */
+void flights_ready(struct deadline *due);
 
 /* flight_table.c: begin and end */
 

@@ -14,8 +14,10 @@ struct flights *flights_create(struct service *service)
 {
 	struct flights *flights = calloc(1, sizeof(*flights));
 
-	if (flights)
+	if (flights) {
 		flights->service = service;
+		flights->ready_due.expired = flights_ready;
+	}
 	return flights;
 }
 
@@ -29,6 +31,7 @@ void flights_destroy(struct flights *flights)
 			riders_remove(flight->riders);
 		flight_end(flight);
 	}
+	deadline_stop(flights->service->deadlines, &flights->ready_due);
 	free(flights);
 }
 
@@ -234,6 +237,8 @@ void flight_end(struct flight *flight)
 
 	flight_unlist(flight);
 	deadline_stop(service->deadlines, &flight->due);
+	if (flight->is_ready)
+		DL_DELETE2(service->flights->ready, flight, ready_prev, ready_next);
 	store_read_cancel(&flight->read);
 	store_read_cancel(&flight->vector_read);
 	if (flight->is_embedding)

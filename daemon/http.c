@@ -31,6 +31,8 @@
 #define SECRET_BEGINNING 8
 #define HTTP_IDLE_CONNECTIONS 16L
 #define HTTP_IDLE_S 60L
+/* How long one turn goes on with what has arrived. */
+#define HTTP_TURN_NS 500000
 #define HTTP_URL_BYTES 2304
 #define HTTP_SECRET_BYTES 8192
 
@@ -524,15 +526,18 @@ void http_cancel(struct http_request *request)
 static void on_sockets(void *context, const struct sockets_ready *ready, int count)
 {
 	struct http *http = context;
+	uint64_t started_ns = uv_hrtime();
 	int running;
 
-	http->inside = true;
-	for (int i = 0; i < count; i++)
+	/* What one of them brings may be a lot of work for its owner. Those that are left are found ready again in the next turn. */
+	for (int i = 0; i < count && uv_hrtime() - started_ns < HTTP_TURN_NS; i++) {
+		http->inside = true;
 		(void)curl_multi_socket_action(
 			http->multi, ready[i].fd,
 			(ready[i].readable ? CURL_CSELECT_IN : 0) | (ready[i].writable ? CURL_CSELECT_OUT : 0), &running);
-	http->inside = false;
-	http_settle(http);
+		http->inside = false;
+		http_settle(http);
+	}
 }
 
 static void http_free(struct http *http)

@@ -13,7 +13,7 @@
 
 #include <stdint.h>
 
-#define HTTP_STARTS_A_TURN 32
+#define HTTP_STARTS_A_TURN 16
 
 struct deadlines;
 struct http;

@@ -7,7 +7,7 @@
 
 #include <stdbool.h>
 
-#define SOCKETS_A_TURN 32
+#define SOCKETS_A_TURN 16
 
 struct sockets;
 struct uv_loop_s;
