@@ -13,7 +13,8 @@ INCLUDE = re.compile(r'^\s*#\s*include\s+(?:"([^"]+)"|<([^>]+)>)', re.MULTILINE)
 # From the bottom to the top. A module is a header's or a source's name without what follows its first underscore, unless the
 # whole name stands here; modules of one layer may include each other.
 LAYERS = [
-    ["clock", "heap", "table", "pack", "log", "metrics", "config", "part", "deadline", "patience", "sockets", "resolve", "json"],
+    ["clock", "heap", "table", "pack", "log", "metrics", "config", "part", "deadline", "patience", "sockets", "resolve", "json",
+     "namespaces"],
     ["redis", "http", "sse", "embeddings"],
     ["entry", "answer", "decide", "result", "memory_cache", "index", "store", "follow", "embedder", "upstream", "provider",
      "openai"],
