@@ -144,12 +144,12 @@ static void take_reads(struct flight *flight)
 		entry_destroy(entry);
 }
 
-/* So that the embedder is not asked for it again. */
+/* So that the embedder is not asked for it again; but nothing comes after a removal that was there before it. */
 static void keep_embedding(const struct flight *flight)
 {
 	struct store *store = flight->service->store;
 
-	if (!flight->is_new || !store)
+	if (!flight->is_new || !store || flight->forgotten)
 		return;
 	store_set_dimensions(store, flight->dimensions);
 	store_put_vector(store, flight->request.namespace, &flight->digest, flight->vector, flight->dimensions,

@@ -412,3 +412,14 @@ def test_a_reload_that_takes_the_namespace_away_while_it_is_asked(make_daemon, r
     chat.token("kept").finish()
     assert 0 < request.wait()["ttl"] <= 60
     assert joined.answer == "kept"
+
+
+def test_an_embedding_that_comes_after_a_flush_is_not_kept(daemon, client, upstream, redis):
+    upstream.when_embedding(QUESTION, holds)
+    asked = client.start_ask(QUESTION)
+    embedding = upstream.wait_embedding(QUESTION)
+    client.call("flush")
+    embedding.answer()
+    assert asked.wait()["tier"] == "upstream"
+    daemon.settle()
+    assert {key.split(b":")[1] for key in redis.keys()} <= {b"generation", b"log"}

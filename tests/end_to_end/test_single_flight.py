@@ -201,6 +201,7 @@ def test_the_last_one_leaving_before_the_chat_call_cancels_it(daemon, client, up
     upstream.when_embedding(None, holds)
     first, second = client.start_ask(QUESTION), daemon.client().start_ask(QUESTION)
     embedding = upstream.wait_embedding()
+    second.client.call("ping")  # by its answer, the second rides the flight
     first.cancel()
     first.fails("CANCELLED")
     second.client.close()
