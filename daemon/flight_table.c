@@ -311,8 +311,10 @@ void flight_fail(struct flight *flight, const struct fault *fault)
 
 	flight->fault = told;
 	flight_unlist(flight);
+	/* Somebody may have added it meanwhile, and then it is fresh. */
+	bool is_fresh = stale && stale->fresh_until_at_ms > deadlines_now_ms(flight->service->deadlines);
 	if (stale)
-		riders_serve_exact(flight, stale, NULL, TIER_STALE);
+		riders_serve_exact(flight, stale, NULL, is_fresh ? TIER_MEMORY : TIER_STALE);
 	riders_fail(flight, &told);
 	if (!flight->riders)
 		flight_end(flight);
