@@ -22,10 +22,10 @@
 
 /* Messages handled for one connection in one turn. */
 #define MESSAGES_A_TURN 128
-/* What is handled for all connections in one turn, about a millisecond's worth: an answer from memory counts 1, a call that has to
+/* What is handled for all connections in one turn, somewhat over a millisecond's worth: an answer from memory counts 1, a call that has to
  * wait, for which much is begun, WORK_OF_A_CALL. */
-#define WORK_A_TURN 640
-#define WORK_OF_A_CALL 16
+#define WORK_A_TURN 1600
+#define WORK_OF_A_CALL 40
 /* Buffers that grew beyond this are given back when they are empty. */
 #define BUFFER_KEPT (16u << 10)
 #define SPARE_MOST (256u << 10)
