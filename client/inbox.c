@@ -94,6 +94,30 @@ static enum inbox_verdict read_chunk(struct semcache *cache, struct reader *r, s
 	return INBOX_FINE;
 }
 
+/* `[id, map]` of an event. */
+static enum inbox_verdict read_event(struct semcache *cache, struct reader *r, struct failure *failure)
+{
+	struct reader_value list, id;
+	struct slice map;
+
+	if (reader_next(r, &list) != 0 || list.type != READER_ARRAY || list.count != 2 || reader_next(r, &id) != 0 ||
+	    id.type != READER_UINT || reader_skip(r, &map) != 0)
+		return broken(failure, "an event must be [id, map]");
+	struct pending_slot *slot = pending_find(&cache->pending, id.uint);
+	if (!slot)
+		return broken(failure, "an event for no request");
+	struct pending *request = slot->request;
+	if (!request)
+		return INBOX_FINE;
+	if (!request->sent || !request->event)
+		return broken(failure, "an event that was not asked for");
+	request->delivered = true;
+	cache->in_callback = true;
+	request->event(request->handler.data, request->id, map.data, map.length);
+	cache->in_callback = false;
+	return INBOX_FINE;
+}
+
 static enum inbox_verdict read_message(struct semcache *cache, struct slice message, struct failure *failure)
 {
 	struct reader r = reader_of(message);
@@ -106,10 +130,12 @@ static enum inbox_verdict read_message(struct semcache *cache, struct slice mess
 		return read_response(cache, &r, failure);
 	if (type.uint != 2 || list.count != 3 || reader_next(&r, &name) != 0 || name.type != READER_TEXT)
 		return broken(failure, "a message of no known type");
+	if (slice_equal(name.text, SLICE("chunk")))
+		return read_chunk(cache, &r, failure);
+	if (slice_equal(name.text, SLICE("event")))
+		return read_event(cache, &r, failure);
 	/* Notifications that a newer daemon may send are passed over. */
-	if (!slice_equal(name.text, SLICE("chunk")))
-		return INBOX_FINE;
-	return read_chunk(cache, &r, failure);
+	return INBOX_FINE;
 }
 
 enum inbox_verdict inbox_read(struct semcache *cache, struct failure *failure)

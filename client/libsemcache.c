@@ -189,6 +189,8 @@ struct receiver {
 	const struct semcache_handler *handler;
 	struct outcome *outcome;
 	uint64_t *id;
+	semcache_event_callback event; /* of a watch */
+	void *event_data;
 };
 
 static int create(struct semcache *cache, const struct receiver *to, int64_t timeout_ms, struct pending **out)
@@ -203,6 +205,9 @@ static int create(struct semcache *cache, const struct receiver *to, int64_t tim
 	if (to->handler)
 		request->handler = *to->handler;
 	request->outcome = to->outcome;
+	request->event = to->event;
+	if (to->event_data)
+		request->handler.data = to->event_data;
 	request->failure.retry_ms = SEMCACHE_UNSET;
 	request->started_ms = engine_now_ms();
 	request->deadline_ms = request->started_ms + timeout_ms;
@@ -278,6 +283,39 @@ static int start_raw(struct semcache *cache, const char *method, struct slice pa
 	return launch(cache, request, &out, error, to);
 }
 
+/* A watch has no end of its own, unless it is given one. */
+static int start_watch(struct semcache *cache, const char *namespace_name, int64_t timeout_ms, const struct receiver *to)
+{
+	static const struct slice method = SLICE("watch");
+	struct pending *request;
+	struct encoder e;
+	struct buffer out;
+	int error = enter(cache);
+
+	if (error)
+		return error;
+	bool is_endless = timeout_ms == SEMCACHE_UNSET && cache->timeout_ms == SEMCACHE_UNSET;
+	if (!to->event)
+		error = failure_set(&cache->failure, ERROR_INVALID, "field=event", "a watch needs an event callback");
+	if (!error)
+		error = take_timeout(cache, timeout_ms, 0, &timeout_ms);
+	if (!error)
+		error = create(cache, to, timeout_ms, &request);
+	if (error)
+		return fail(cache);
+	if (is_endless)
+		request->deadline_ms = INT64_MAX;
+	request->method = METHOD_watch;
+	request->handler.chunk = NULL;
+	buffer_init(&out, cache->max_message_bytes);
+	encoder_begin(&e, &out, request->id, method);
+	encoder_text(&e, "namespace", namespace_name);
+	error = encoder_end(&e);
+	if (error)
+		(void)failure_set(&cache->failure, error, "", "%s", error_text(error));
+	return launch(cache, request, &out, error, to);
+}
+
 /* A request that blocks must be the only one: else other requests' callbacks would run where nobody expects them. */
 static int enter_blocking(struct semcache *cache)
 {
@@ -334,6 +372,11 @@ int semcache_lookup(struct semcache *cache, const struct semcache_question *ques
 	return call_question(cache, METHOD_lookup, question, NULL, NULL, result);
 }
 
+int semcache_explain(struct semcache *cache, const struct semcache_question *question, struct semcache_result **result)
+{
+	return call_question(cache, METHOD_explain, question, NULL, NULL, result);
+}
+
 int semcache_add(struct semcache *cache, const struct semcache_question *question, const char *answer,
 		 struct semcache_result **result)
 {
@@ -352,29 +395,54 @@ int semcache_call(struct semcache *cache, const char *method, const void *params
 	return error ? error : await(cache, &outcome, result);
 }
 
+int semcache_watch(struct semcache *cache, const char *namespace_name, int64_t timeout_ms, semcache_event_callback event,
+		   void *data)
+{
+	struct outcome outcome = {0};
+	struct receiver to = {.outcome = &outcome, .event = event, .event_data = data};
+	int error = enter_blocking(cache);
+
+	if (!error)
+		error = start_watch(cache, namespace_name, timeout_ms, &to);
+	return error ? error : await(cache, &outcome, NULL);
+}
+
+int semcache_start_watch(struct semcache *cache, const char *namespace_name, int64_t timeout_ms,
+			 semcache_event_callback event, const struct semcache_handler *handler, uint64_t *id)
+{
+	return start_watch(cache, namespace_name, timeout_ms,
+			   &(struct receiver){.handler = handler, .id = id, .event = event});
+}
+
 int semcache_start_get_or_generate(struct semcache *cache, const struct semcache_question *question,
 				   const struct semcache_handler *handler, uint64_t *id)
 {
-	return start_question(cache, METHOD_get_or_generate, question, NULL, &(struct receiver){handler, NULL, id});
+	return start_question(cache, METHOD_get_or_generate, question, NULL, &(struct receiver){.handler = handler, .id = id});
+}
+
+int semcache_start_explain(struct semcache *cache, const struct semcache_question *question,
+			   const struct semcache_handler *handler, uint64_t *id)
+{
+	return start_question(cache, METHOD_explain, question, NULL, &(struct receiver){.handler = handler, .id = id});
 }
 
 int semcache_start_lookup(struct semcache *cache, const struct semcache_question *question,
 			  const struct semcache_handler *handler, uint64_t *id)
 {
-	return start_question(cache, METHOD_lookup, question, NULL, &(struct receiver){handler, NULL, id});
+	return start_question(cache, METHOD_lookup, question, NULL, &(struct receiver){.handler = handler, .id = id});
 }
 
 int semcache_start_add(struct semcache *cache, const struct semcache_question *question, const char *answer,
 		       const struct semcache_handler *handler, uint64_t *id)
 {
-	return start_question(cache, METHOD_add, question, answer, &(struct receiver){handler, NULL, id});
+	return start_question(cache, METHOD_add, question, answer, &(struct receiver){.handler = handler, .id = id});
 }
 
 int semcache_start_call(struct semcache *cache, const char *method, const void *params, size_t length, int64_t timeout_ms,
 			const struct semcache_handler *handler, uint64_t *id)
 {
 	return start_raw(cache, method, (struct slice){params, params ? length : 0}, timeout_ms,
-			 &(struct receiver){handler, NULL, id});
+			 &(struct receiver){.handler = handler, .id = id});
 }
 
 int semcache_cancel(struct semcache *cache, uint64_t id)

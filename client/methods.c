@@ -39,6 +39,36 @@ int semcache_invalidate(struct semcache *cache, const struct semcache_selector *
 	return call(cache, METHOD_invalidate, &e, result);
 }
 
+int semcache_feedback(struct semcache *cache, const struct semcache_feedback *feedback, struct semcache_result **result)
+{
+	static const char *const verdicts[] = {
+		[SEMCACHE_VERDICT_RIGHT] = "right",
+		[SEMCACHE_VERDICT_WRONG] = "wrong",
+		[SEMCACHE_VERDICT_ACCEPT] = "accept",
+		[SEMCACHE_VERDICT_UNDO] = "undo",
+	};
+	struct encoder e;
+	struct buffer out;
+
+	if (!feedback || feedback->size < sizeof(*feedback))
+		return handle_fail(cache, ERROR_INVALID, "field=size", "start a feedback from SEMCACHE_FEEDBACK");
+	if (!feedback->question || feedback->question->size < sizeof(*feedback->question))
+		return handle_fail(cache, ERROR_INVALID, "field=size", "start a question from SEMCACHE_QUESTION");
+	if ((unsigned)feedback->verdict >= sizeof(verdicts) / sizeof(verdicts[0]))
+		return handle_fail(cache, ERROR_INVALID, "field=verdict", "there is no such verdict");
+	begin(cache, &e, &out);
+	encoder_text(&e, "entry", feedback->entry);
+	encoder_text(&e, "verdict", verdicts[feedback->verdict]);
+	if (feedback->similarity != SEMCACHE_NO_SIMILARITY)
+		encoder_double(&e, "similarity", feedback->similarity);
+	int error = encoder_question(&e, feedback->question, &cache->failure);
+	if (error) {
+		buffer_deinit(&out);
+		return error;
+	}
+	return call(cache, METHOD_feedback, &e, result);
+}
+
 int semcache_show(struct semcache *cache, const char *entry, const char *namespace_name, struct semcache_result **result)
 {
 	struct encoder e;

@@ -20,7 +20,7 @@ struct pending {
 	bool sent;          /* in the queue `sent`: its bytes went, wholly or partly, to the connection */
 	bool resent;        /* it has had its second attempt */
 	bool refused;       /* the daemon was ending: it may wait for the next one until its deadline */
-	bool delivered;     /* a chunk reached its owner */
+	bool delivered;     /* a chunk or an event reached its owner */
 	char *message;      /* what to send, kept for the second attempt */
 	size_t length;
 	size_t timeout_at; /* where in it the timeout is, 0 = nowhere */
@@ -28,6 +28,7 @@ struct pending {
 	int64_t deadline_ms;
 	uint64_t next_seq;
 	struct semcache_handler handler;
+	semcache_event_callback event;  /* of a watch; with handler.data */
 	struct outcome *outcome;        /* told instead of handler.done if not NULL */
 	struct semcache_result *result; /* how it ended */
 	struct failure failure;         /* code 0: well */

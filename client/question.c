@@ -305,6 +305,27 @@ static int encode_policy(struct encoder *e, const struct semcache_question *q, s
 	return 0;
 }
 
+void encoder_double(struct encoder *e, const char *name, double number)
+{
+	key(e, name);
+	encode_double(e, number);
+}
+
+int encoder_question(struct encoder *e, const struct semcache_question *q, struct failure *failure)
+{
+	int error = encode_messages(e, q, failure);
+
+	if (!error)
+		error = encode_parameters(e, q, failure);
+	if (error)
+		return error;
+	encoder_text(e, "model", q->model);
+	encoder_text(e, "namespace", q->namespace_name);
+	encoder_text(e, "question", q->question);
+	encoder_text(e, "context", q->context);
+	return 0;
+}
+
 /* Looks at the whole message as the daemon will: how deep it is, and that it is exactly one. */
 static int check_message(const struct buffer *out, struct failure *failure)
 {
@@ -327,17 +348,11 @@ int question_encode(struct buffer *out, uint64_t id, enum method method, const s
 	if (method == METHOD_add && !answer)
 		return invalid(failure, "answer", "must be given");
 	encoder_begin(&e, out, id, slice_of(method_name(method)));
-	int error = encode_messages(&e, q, failure);
-	if (!error)
-		error = encode_parameters(&e, q, failure);
+	int error = encoder_question(&e, q, failure);
 	if (!error)
 		error = encode_policy(&e, q, failure);
 	if (error)
 		return error;
-	encoder_text(&e, "model", q->model);
-	encoder_text(&e, "namespace", q->namespace_name);
-	encoder_text(&e, "question", q->question);
-	encoder_text(&e, "context", q->context);
 	encoder_text(&e, "answer", answer);
 	if (stream)
 		encoder_flag(&e, "stream", true);

@@ -25,6 +25,10 @@ void encoder_begin_map(struct encoder *e, struct buffer *out);
 void encoder_text(struct encoder *e, const char *key, const char *text);
 void encoder_uint(struct encoder *e, const char *key, uint64_t number);
 void encoder_flag(struct encoder *e, const char *key, bool flag);
+void encoder_double(struct encoder *e, const char *key, double number);
+
+/* Adds what makes a question, without what a call allows. Returns 0 or ERROR_INVALID with `failure` filled. */
+int encoder_question(struct encoder *e, const struct semcache_question *question, struct failure *failure);
 
 /* Adds timeout_ms, so that question_set_timeout() can change it later. */
 void encoder_timeout(struct encoder *e, uint32_t timeout_ms);
@@ -36,7 +40,7 @@ int encoder_end(struct encoder *e);
  * ERROR_INVALID with `failure` filled. */
 int question_encode_raw(struct buffer *out, uint64_t id, struct slice method, struct slice params, struct failure *failure);
 
-/* Writes a whole request of get_or_generate, lookup or add (`answer` not NULL). `*timeout_at` as in struct encoder;
+/* Writes a whole request of get_or_generate, lookup, explain or add (`answer` not NULL). `*timeout_at` as in struct encoder;
  * timeout_ms is put in it if the method takes one. Returns as question_encode_raw(). */
 int question_encode(struct buffer *out, uint64_t id, enum method method, const struct semcache_question *question,
 		    const char *answer, bool stream, uint32_t timeout_ms, size_t *timeout_at, struct failure *failure);

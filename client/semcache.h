@@ -266,6 +266,12 @@ SEMCACHE_API int semcache_get_or_generate(struct semcache *cache, const struct s
 SEMCACHE_API int semcache_lookup(struct semcache *cache, const struct semcache_question *question,
 				 struct semcache_result **result);
 
+/* Tells what a look-up of `question` would find, and why: the nearest entries with what speaks against each, and the nearest of other
+ * scopes with what differs. Asks no model, keeps nothing, counts as no answer. `*result` is yours to free;
+ * semcache_result_raw() has it. `use`, `ttl_s` and `tags` must be unset. */
+SEMCACHE_API int semcache_explain(struct semcache *cache, const struct semcache_question *question,
+				  struct semcache_result **result);
+
 /* Stores `answer` for `question`, of which `use`, `max_age_s`, `threshold` and `exact` must be unset. `result` may be NULL;
  * else `*result` is yours to free: {entry, stored}. SEMCACHE_DENIED unless the caller is an administrator. */
 SEMCACHE_API int semcache_add(struct semcache *cache, const struct semcache_question *question, const char *answer,
@@ -290,6 +296,37 @@ struct semcache_selector {
  * {entries, aliases, vectors, queued}. SEMCACHE_DENIED unless the caller is an administrator. */
 SEMCACHE_API int semcache_invalidate(struct semcache *cache, const struct semcache_selector *selector,
 				     struct semcache_result **result);
+
+/* What somebody says of the answer that a question got. */
+enum semcache_verdict {
+	SEMCACHE_VERDICT_RIGHT,  /* noted, as evidence */
+	SEMCACHE_VERDICT_WRONG,  /* the entry never answers this question again; of its own question it is removed */
+	SEMCACHE_VERDICT_ACCEPT, /* the entry answers this question from now on. For administrators */
+	SEMCACHE_VERDICT_UNDO,   /* the last one is taken back. For administrators */
+};
+
+#define SEMCACHE_NO_SIMILARITY SEMCACHE_NO_THRESHOLD
+
+/* A verdict. Of the question what it is counts, not what the call allows; model and parameters that are not given are the
+ * entry's. */
+struct semcache_feedback {
+	size_t size;       /* sizeof(struct semcache_feedback), set by SEMCACHE_FEEDBACK */
+	const char *entry; /* 64 hex digits */
+	const struct semcache_question *question;
+	enum semcache_verdict verdict;
+	double similarity; /* as the answer said; NO_SIMILARITY: the daemon measures it */
+};
+
+#define SEMCACHE_FEEDBACK                                                                                                   \
+	{                                                                                                                   \
+		sizeof(struct semcache_feedback), NULL, NULL, SEMCACHE_VERDICT_WRONG, SEMCACHE_NO_SIMILARITY                \
+	}
+
+/* Says whether an entry's answer was right for a question. `result` may be NULL; else `*result` is yours to free:
+ * {verdict, rejected, quarantined, removed, alias, similarity, queued}. SEMCACHE_NOT_FOUND if there is no such entry,
+ * SEMCACHE_TOO_LARGE where no more fits. */
+SEMCACHE_API int semcache_feedback(struct semcache *cache, const struct semcache_feedback *feedback,
+				   struct semcache_result **result);
 
 /* Returns everything known of the entry `entry` (64 hex digits). `namespace_name` NULL: "default". `*result` is yours to
  * free. SEMCACHE_NOT_FOUND if there is none. */
@@ -324,6 +361,16 @@ SEMCACHE_API int semcache_hello(struct semcache *cache, const char *client, stru
 SEMCACHE_API int semcache_call(struct semcache *cache, const char *method, const void *params, size_t length,
 			       int64_t timeout_ms, struct semcache_result **result);
 
+/* One decision by meaning, as it was made: one MessagePack map of `length` bytes, as semcached's proto/wire.md describes it, valid
+ * during the callback. `id` is for semcache_cancel(). */
+typedef void (*semcache_event_callback)(void *data, uint64_t id, const void *event, size_t length);
+
+/* Calls `event` with `data` for each decision in a namespace (NULL: in all) as it is made, until it is cancelled from there
+ * (SEMCACHE_CANCELLED), `timeout_ms` are over (SEMCACHE_TIMEOUT; UNSET: never), or the daemon ends or cannot be reached. Who reads
+ * too slowly is not told all: the next event says how many were `missed`. */
+SEMCACHE_API int semcache_watch(struct semcache *cache, const char *namespace_name, int64_t timeout_ms,
+				semcache_event_callback event, void *data);
+
 /* The functions without blocking. Wait until semcache_fd() is ready for semcache_events(), at most semcache_timeout_ms(),
  * then call semcache_process(); ask again for the time after every call with the handle. A start function that returns 0 is
  * followed by exactly one `done`, never before semcache_process() is called; one that fails is followed by none. */
@@ -340,6 +387,10 @@ struct semcache_handler {
 SEMCACHE_API int semcache_start_get_or_generate(struct semcache *cache, const struct semcache_question *question,
 						const struct semcache_handler *handler, uint64_t *id);
 
+/* As semcache_explain(). */
+SEMCACHE_API int semcache_start_explain(struct semcache *cache, const struct semcache_question *question,
+					const struct semcache_handler *handler, uint64_t *id);
+
 /* As semcache_lookup(). */
 SEMCACHE_API int semcache_start_lookup(struct semcache *cache, const struct semcache_question *question,
 				       const struct semcache_handler *handler, uint64_t *id);
@@ -347,6 +398,10 @@ SEMCACHE_API int semcache_start_lookup(struct semcache *cache, const struct semc
 /* As semcache_add(). */
 SEMCACHE_API int semcache_start_add(struct semcache *cache, const struct semcache_question *question, const char *answer,
 				    const struct semcache_handler *handler, uint64_t *id);
+
+/* As semcache_watch(). `event` is given the handler's `data`. */
+SEMCACHE_API int semcache_start_watch(struct semcache *cache, const char *namespace_name, int64_t timeout_ms,
+				      semcache_event_callback event, const struct semcache_handler *handler, uint64_t *id);
 
 /* As semcache_call(). */
 SEMCACHE_API int semcache_start_call(struct semcache *cache, const char *method, const void *params, size_t length,

@@ -165,6 +165,10 @@ static int dispatch(int argc, char **argv, struct arguments *arguments)
 		return EXIT_OK;
 	}
 	bool help = strcmp(argv[at], "help") == 0;
+	if (mode_is(argv[help ? at + 1 : at])) {
+		char *shown[] = {argv[0], argv[at + help], "--help", NULL};
+		return mode_run(arguments->json, help ? shown : argv + at - 1);
+	}
 	const struct command *command = command_find(argv[help ? at + 1 : at]);
 	if (!command)
 		return usage_error(arguments->json, "there is no command %s; see semcachectl --help",
@@ -185,6 +189,7 @@ int main(int argc, char **argv)
 		.max_age_s = SEMCACHE_UNSET,
 		.ttl_s = SEMCACHE_UNSET,
 		.limit = SEMCACHE_UNSET,
+		.request = SEMCACHE_UNSET,
 		.timeout_ms = SEMCACHE_UNSET,
 		.connect_timeout_ms = SEMCACHE_UNSET,
 		.json = wants_json(argc, argv),
@@ -197,5 +202,7 @@ int main(int argc, char **argv)
 	}
 	code = dispatch(argc, argv, &arguments);
 	json_object_put(arguments.parameters);
+	json_object_put(arguments.set);
+	json_object_put(arguments.unset);
 	return code;
 }

@@ -38,9 +38,10 @@ struct arguments {
 	const char *tags[MOST_TAGS];
 	size_t tag_count;
 	struct json_object *parameters; /* a map, or NULL */
+	struct json_object *set, *unset; /* settings: a map of texts, an array; or NULL */
 	enum semcache_use use;
 	double threshold;
-	int64_t max_age_s, ttl_s, limit, timeout_ms, connect_timeout_ms;
+	int64_t max_age_s, ttl_s, limit, request, timeout_ms, connect_timeout_ms;
 	bool exact, stream, quiet, json, yes, dry_run, prometheus, help;
 	const char *const *positional; /* what is left */
 	size_t positional_count;
@@ -115,18 +116,47 @@ void duration_print(FILE *out, double seconds);
 /* Gets a result's value: JSON, or NULL after having said what is wrong with it. Frees `result`. */
 struct json_object *result_json(struct semcache_result *result, bool json);
 
+/* A question with the memory that it points to. */
+struct asked {
+	struct semcache_question question;
+	struct semcache_message messages[2];
+	char *input; /* from standard input, or NULL */
+	char *parameters;
+};
+
+/* Makes a question of the command line. Returns 0, or an exit code after having said what is wrong; asked_free() after both. */
+int asked_fill(struct asked *asked, const struct arguments *arguments);
+void asked_free(struct asked *asked);
+
 /* Whole standard input without its last line ends, or NULL after having said why not (too long, a NUL in it). */
 char *stdin_read(bool json);
 
 #define COMMANDS(X)                                                                                                         \
 	X(ask)                                                                                                              \
 	X(lookup)                                                                                                           \
-	X(add) X(show) X(list) X(invalidate) X(flush) X(stats) X(health) X(ping) X(hello) X(config) X(reload) X(drain)
+	X(explain)                                                                                                          \
+	X(watch)                                                                                                            \
+	X(add) X(show) X(list) X(invalidate) X(flush) X(feedback) X(reject) X(accept) X(undo)                               \
+	X(stats) X(health) X(ping) X(hello) X(config) X(reload) X(drain)
 
 /* Each runs one command with a handle that is open. Returns the exit code. */
 #define X(name) int run_##name(struct semcache *cache, const struct arguments *arguments);
 COMMANDS(X)
 #undef X
+
+/* explain of a request that was answered before. Returns the exit code. */
+int explain_request(struct semcache *cache, const struct arguments *arguments);
+
+/* What the daemon's program does instead of this one. X(name, summary) */
+#define MODES(X)                                                                                                            \
+	X(evaluate, "what the cache would have done with labelled questions in a file")                                     \
+	X(calibrate, "finds the lowest threshold that keeps a promise, and writes a certificate")
+
+/* Returns whether `word` names one. */
+bool mode_is(const char *word);
+
+/* Becomes the daemon's program with argv, of which argv[1] names the mode. Returns, with the exit code, only if it cannot. */
+int mode_run(bool json, char **argv);
 
 /* Prints the map of `stats` for a person, or as Prometheus' text format 0.0.4. */
 void stats_print(struct json_object *stats);

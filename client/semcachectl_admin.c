@@ -3,6 +3,7 @@
 #include "semcachectl.h"
 
 #include <json-c/json.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
@@ -108,6 +109,60 @@ int run_invalidate(struct semcache *cache, const struct arguments *a)
 	selector.dry_run = a->dry_run;
 	int error = semcache_invalidate(cache, &selector, &result);
 	return simple(cache, a, error, result);
+}
+
+/* The entry stands before the question, which is read as those of ask are. */
+static int say(struct semcache *cache, const struct arguments *a, enum semcache_verdict verdict)
+{
+	struct semcache_feedback feedback = SEMCACHE_FEEDBACK;
+	struct semcache_result *result = NULL;
+	struct arguments rest = *a;
+	struct asked asked;
+
+	if (a->positional_count < 1)
+		return usage_error(a->json, "the entry is missing");
+	rest.positional++;
+	rest.positional_count--;
+	int code = asked_fill(&asked, &rest);
+	if (!code) {
+		feedback.entry = a->positional[0];
+		feedback.question = &asked.question;
+		feedback.verdict = verdict;
+		int error = semcache_feedback(cache, &feedback, &result);
+		code = simple(cache, a, error, result);
+	}
+	asked_free(&asked);
+	return code;
+}
+
+int run_feedback(struct semcache *cache, const struct arguments *a)
+{
+	static const char *const names[] = {
+		[SEMCACHE_VERDICT_RIGHT] = "right",
+		[SEMCACHE_VERDICT_WRONG] = "wrong",
+		[SEMCACHE_VERDICT_ACCEPT] = "accept",
+		[SEMCACHE_VERDICT_UNDO] = "undo",
+	};
+
+	for (size_t i = 0; a->positional_count == 3 && i < sizeof(names) / sizeof(names[0]); i++)
+		if (strcmp(a->positional[2], names[i]) == 0)
+			return say(cache, a, (enum semcache_verdict)i);
+	return usage_error(a->json, "the verdict is missing: right, wrong, accept or undo");
+}
+
+int run_reject(struct semcache *cache, const struct arguments *a)
+{
+	return say(cache, a, SEMCACHE_VERDICT_WRONG);
+}
+
+int run_accept(struct semcache *cache, const struct arguments *a)
+{
+	return say(cache, a, SEMCACHE_VERDICT_ACCEPT);
+}
+
+int run_undo(struct semcache *cache, const struct arguments *a)
+{
+	return say(cache, a, SEMCACHE_VERDICT_UNDO);
 }
 
 /* Asks on the terminal. Returns whether the answer was yes. */
@@ -251,13 +306,41 @@ static void config_print(struct json_object *map)
 	}
 }
 
+/* Adds what is given; what is not is not there. */
+static bool params_add(struct json_object *params, const char *key, struct json_object *value)
+{
+	return !value || json_object_object_add(params, key, json_object_get(value)) == 0;
+}
+
+/* The parameters of config as MessagePack. Returns false without memory. */
+static bool config_params(const struct arguments *a, char **raw, size_t *length)
+{
+	struct json_object *params = json_object_new_object();
+	struct json_object *name = a->namespace_name ? json_object_new_string(a->namespace_name) : NULL;
+	bool is_made = params && (name || !a->namespace_name) && params_add(params, "namespace", name) &&
+		       params_add(params, "set", a->set) && params_add(params, "unset", a->unset) &&
+		       json_to_raw(params, raw, length);
+
+	json_object_put(name);
+	json_object_put(params);
+	return is_made;
+}
+
 int run_config(struct semcache *cache, const struct arguments *a)
 {
 	struct semcache_result *result = NULL;
-	int error = semcache_call(cache, "config", NULL, 0, SEMCACHE_UNSET, &result), code;
-	struct json_object *map = finish(cache, a, error, result, &code);
+	size_t length;
+	char *raw;
+	int code;
 
-	if (map && !a->json)
+	if (!config_params(a, &raw, &length))
+		return usage_error(a->json, "out of memory");
+	int error = semcache_call(cache, "config", raw, length, SEMCACHE_UNSET, &result);
+	free(raw);
+	struct json_object *map = finish(cache, a, error, result, &code);
+	if (map && !a->json && (a->set || a->unset))
+		map_print(map, 0);
+	else if (map && !a->json)
 		config_print(map);
 	json_object_put(map);
 	return code;

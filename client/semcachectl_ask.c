@@ -7,15 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
-/* A question with the memory that it points to. */
-struct asked {
-	struct semcache_question question;
-	struct semcache_message messages[2];
-	char *input; /* from standard input, or NULL */
-	char *parameters;
-};
-
-static void asked_free(struct asked *asked)
+void asked_free(struct asked *asked)
 {
 	free(asked->input);
 	free(asked->parameters);
@@ -36,8 +28,7 @@ static const char *text_at(const struct arguments *a, size_t index, const char *
 	return *input;
 }
 
-/* Fills `asked`. Returns 0, or an exit code after having said what is wrong. */
-static int asked_fill(struct asked *asked, const struct arguments *a)
+int asked_fill(struct asked *asked, const struct arguments *a)
 {
 	static const struct semcache_question unset = SEMCACHE_QUESTION;
 	struct semcache_question *q = &asked->question;

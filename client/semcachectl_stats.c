@@ -104,6 +104,32 @@ static void namespaces_print(struct json_object *stats)
 	}
 }
 
+static void guards_print(struct json_object *stats)
+{
+	struct json_object *map = group(stats, "namespaces");
+	bool head = false;
+
+	if (!map)
+		return;
+	json_object_object_foreach(map, name, counts)
+	{
+		struct json_object *guards = group(counts, "guards");
+		if (!guards)
+			continue;
+		json_object_object_foreach(guards, guard, its)
+		{
+			if (!head)
+				(void)fputs("guards                                  vetoed        shadow\n", stdout);
+			head = true;
+			(void)fputs("  ", stdout);
+			name_print(name, 18);
+			name_print(guard, 12);
+			(void)printf("%14lld%14lld\n", (long long)json_integer(its, "vetoed"),
+				     (long long)json_integer(its, "shadow"));
+		}
+	}
+}
+
 void stats_print(struct json_object *stats)
 {
 	const char *version = json_text(stats, "version");
@@ -116,6 +142,7 @@ void stats_print(struct json_object *stats)
 	(void)printf("saved                           %.4f USD\n", json_number(stats, "usd_saved"));
 	numbers_print(stats, "counters");
 	namespaces_print(stats);
+	guards_print(stats);
 	numbers_print(stats, "errors");
 	numbers_print(stats, "gauges");
 	latencies_print(stats);
@@ -207,6 +234,31 @@ static void namespaces_print_prometheus(struct json_object *stats, const char *c
 	}
 }
 
+static void guards_print_prometheus(struct json_object *stats, const char *count, const char *help)
+{
+	struct json_object *map = group(stats, "namespaces");
+	char metric[32];
+
+	if (!map)
+		return;
+	(void)snprintf(metric, sizeof(metric), "guard_%s", count);
+	metric_head(metric, "_total", "counter", help);
+	json_object_object_foreach(map, name, counts)
+	{
+		struct json_object *guards = group(counts, "guards");
+		if (!guards)
+			continue;
+		json_object_object_foreach(guards, guard, its)
+		{
+			(void)printf("semcache_%s_total{namespace=\"", metric);
+			escaped_print(name, true);
+			(void)fputs("\",guard=\"", stdout);
+			escaped_print(guard, true);
+			(void)printf("\"} %lld\n", (long long)json_integer(its, count));
+		}
+	}
+}
+
 static void latency_line(const char *suffix, const char *name, double quantile, double value)
 {
 	(void)printf("semcache_latency_seconds%s{of=\"", suffix);
@@ -263,6 +315,8 @@ void stats_print_prometheus(struct json_object *stats)
 	metrics_print(stats, "gauges", "", "gauge");
 	namespaces_print_prometheus(stats, "hits", "answers from what was stored or shared, by namespace");
 	namespaces_print_prometheus(stats, "misses", "answers from the model and look-ups without one, by namespace");
+	guards_print_prometheus(stats, "vetoed", "near enough entries that a guard kept from being served");
+	guards_print_prometheus(stats, "shadow", "near enough entries that a guard would have kept from being served");
 	errors_print_prometheus(stats);
 	latencies_print_prometheus(stats);
 }

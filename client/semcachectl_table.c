@@ -15,11 +15,13 @@ enum bit {
 
 #define ON(name) (1U << BIT_##name)
 #define EVERY (~0U)
-#define QUESTIONS (ON(ask) | ON(lookup) | ON(add))
+#define QUESTIONS (ON(ask) | ON(lookup) | ON(explain) | ON(add))
+#define LOOKS (ON(ask) | ON(lookup) | ON(explain))
+#define SAYS (ON(feedback) | ON(reject) | ON(accept) | ON(undo))
 #define BEFORE (1U << 31) /* may stand before the command */
 
-/* TAG, PARAMETER and USE, and COSINE, have no place in their lines: take() knows it. */
-enum kind { KIND_TEXT, KIND_FLAG, KIND_WHOLE, KIND_SECONDS, KIND_COSINE, KIND_TAG, KIND_PARAMETER, KIND_USE };
+/* TAG, PARAMETER, SET, UNSET and USE, and COSINE, have no place in their lines: take() knows it. */
+enum kind { KIND_TEXT, KIND_FLAG, KIND_WHOLE, KIND_SECONDS, KIND_COSINE, KIND_TAG, KIND_PARAMETER, KIND_SET, KIND_UNSET, KIND_USE };
 
 struct option_line {
 	const char *name;
@@ -36,18 +38,20 @@ struct option_line {
 
 static const struct option_line options[] = {
 	{"namespace", 'n', "NAME", KIND_TEXT, AT(namespace_name), 0,
-	 QUESTIONS | ON(show) | ON(list) | ON(invalidate) | ON(flush), "the namespace (default: default)"},
-	{"model", 'm', "NAME", KIND_TEXT, AT(model), 0, QUESTIONS, "the model (default: the daemon's first)"},
-	{"system", 's', "TEXT", KIND_TEXT, AT(system), 0, QUESTIONS, "a system message before the question"},
-	{"parameter", 'p', "NAME=JSON", KIND_PARAMETER, 0, 0, QUESTIONS,
+	 QUESTIONS | SAYS | ON(watch) | ON(show) | ON(list) | ON(invalidate) | ON(flush) | ON(config),
+	 "the namespace (default: default; of watch and flush: all)"},
+	{"model", 'm', "NAME", KIND_TEXT, AT(model), 0, QUESTIONS | SAYS,
+	 "the model (default: the daemon's first; of verdicts: the entry's)"},
+	{"system", 's', "TEXT", KIND_TEXT, AT(system), 0, QUESTIONS | SAYS, "a system message before the question"},
+	{"parameter", 'p', "NAME=JSON", KIND_PARAMETER, 0, 0, QUESTIONS | SAYS,
 	 "a parameter of the model: temperature=0; may be repeated"},
-	{"question", 0, "TEXT", KIND_TEXT, AT(question), 0, QUESTIONS | ON(invalidate),
+	{"question", 0, "TEXT", KIND_TEXT, AT(question), 0, QUESTIONS | SAYS | ON(invalidate),
 	 "the text that is compared by meaning, where it is not the whole question"},
-	{"context", 0, "WHAT", KIND_TEXT, AT(context), 0, QUESTIONS,
+	{"context", 0, "WHAT", KIND_TEXT, AT(context), 0, QUESTIONS | SAYS,
 	 "what must be equal: all, system, or a label of your own"},
-	{"threshold", 't', "COSINE", KIND_COSINE, 0, 0, ON(ask) | ON(lookup), "least similarity, from -1 to 1"},
-	{"max-age", 0, "SECONDS", KIND_WHOLE, AT(max_age_s), 31536000, ON(ask) | ON(lookup), "serve no older answer"},
-	{"exact", 'x', NULL, KIND_FLAG, AT(exact), 0, ON(ask) | ON(lookup),
+	{"threshold", 't', "COSINE", KIND_COSINE, 0, 0, LOOKS, "least similarity, from -1 to 1"},
+	{"max-age", 0, "SECONDS", KIND_WHOLE, AT(max_age_s), 31536000, LOOKS, "serve no older answer"},
+	{"exact", 'x', NULL, KIND_FLAG, AT(exact), 0, LOOKS,
 	 "serve only the same question, none that means the same"},
 	{"cache", 'c', "USE", KIND_USE, 0, 0, ON(ask),
 	 "default; refresh: ask and overwrite; no_store: keep nothing new; only: never ask the model"},
@@ -57,10 +61,14 @@ static const struct option_line options[] = {
 	 "a tag of the entry; ask and add: may be repeated"},
 	{"stream", 0, NULL, KIND_FLAG, AT(stream), 0, ON(ask), "print the answer as it comes (default on a terminal)"},
 	{"quiet", 'q', NULL, KIND_FLAG, AT(quiet), 0, ON(ask) | ON(lookup), "do not say where the answer came from"},
+	{"request", 0, "NUMBER", KIND_WHOLE, AT(request), INT64_C(1) << 53, ON(explain),
+	 "the number of a request: the decision as it was made then"},
 	{"entry", 0, "ENTRY", KIND_TEXT, AT(entry), 0, ON(invalidate), "the entry, 64 hex digits"},
 	{"dry-run", 0, NULL, KIND_FLAG, AT(dry_run), 0, ON(invalidate), "count only, remove nothing"},
 	{"limit", 'l', "COUNT", KIND_WHOLE, AT(limit), 1000, ON(list), "so many entries at most (default: 100)"},
 	{"after", 0, "PLACE", KIND_TEXT, AT(after), 0, ON(list), "go on where the list before ended"},
+	{"set", 0, "KEY=VALUE", KIND_SET, 0, 0, ON(config), "a run-time setting of the namespace; may be repeated"},
+	{"unset", 0, "KEY", KIND_UNSET, 0, 0, ON(config), "as the file says again; may be repeated"},
 	{"client", 0, "NAME", KIND_TEXT, AT(client), 0, ON(hello), "a name of yours for the daemon's log"},
 	{"yes", 'y', NULL, KIND_FLAG, AT(yes), 0, ON(flush), "do not ask whether it is meant"},
 	{"prometheus", 0, NULL, KIND_FLAG, AT(prometheus), 0, ON(stats), "Prometheus' text format 0.0.4"},
@@ -84,6 +92,13 @@ static const struct command commands[] = {
 	{"lookup", ON(lookup), "[OPTION...] [QUESTION]", "an answer if the cache has one; the model is never asked",
 	 "As ask, but it never spends anything. A miss says which entry was nearest, and exits 1.", 1, SEMCACHE_UNSET,
 	 run_lookup},
+	{"explain", ON(explain), "[OPTION...] [QUESTION | --request NUMBER]", "why an answer would be served, or was, or not",
+	 "Prints what lookup would do and the settings that decide it; the nearest entries with what speaks against each; and\n"
+	 "the nearest of other scopes of the namespace with what differs. It keeps nothing, and counts as no answer.",
+	 1, SEMCACHE_UNSET, run_explain},
+	{"watch", ON(watch), "[OPTION...]", "each decision by meaning as it is made",
+	 "Prints a line for each, with --json an object, until it is interrupted or --timeout is over.", 0, SEMCACHE_UNSET,
+	 run_watch},
 	{"add", ON(add), "[OPTION...] QUESTION [ANSWER]", "stores an answer",
 	 "Without an answer, or with -, the answer is all of standard input. For administrators.", 2, SEMCACHE_UNSET,
 	 run_add},
@@ -98,14 +113,28 @@ static const struct command commands[] = {
 	{"flush", ON(flush), "[OPTION...]", "removes everything in a namespace, or in all",
 	 "Asks first on a terminal; elsewhere it needs --yes. Without --namespace: all namespaces. For administrators.", 0,
 	 SEMCACHE_UNSET, run_flush},
+	{"feedback", ON(feedback), "[OPTION...] ENTRY QUESTION VERDICT", "says whether an entry's answer was right for a question",
+	 "VERDICT is right, wrong, accept or undo. ENTRY is 64 hex digits, as ask and list print them; without --model and\n"
+	 "--parameter the question counts as asked like the entry. accept and undo are for administrators.",
+	 3, SEMCACHE_UNSET, run_feedback},
+	{"reject", ON(reject), "[OPTION...] ENTRY QUESTION", "the entry never answers this question again",
+	 "Nor does any other answer pass between the two texts, in any scope of the namespace, on any host. An entry that was\n"
+	 "wrong for two questions is quarantined; one that is wrong for its own is removed.",
+	 2, SEMCACHE_UNSET, run_reject},
+	{"accept", ON(accept), "[OPTION...] ENTRY QUESTION", "the entry answers this question from now on",
+	 "As long as the entry lives, whatever the threshold. For administrators.", 2, SEMCACHE_UNSET, run_accept},
+	{"undo", ON(undo), "[OPTION...] ENTRY QUESTION", "takes a verdict back",
+	 "The rejection, its part in a quarantine, or what was accepted. For administrators.", 2, SEMCACHE_UNSET, run_undo},
 	{"stats", ON(stats), "[OPTION...]", "counters, gauges and latencies", "", 0, 0, run_stats},
 	{"health", ON(health), "[OPTION...]", "which parts work, and since when",
 	 "Exits 0 if all is well, 1 if something is off, 2 if no new question can be answered or no daemon is there.", 0, 0,
 	 run_health},
 	{"ping", ON(ping), "[OPTION...]", "whether the daemon responds, and how fast", "", 0, 0, run_ping},
 	{"hello", ON(hello), "[OPTION...]", "version, limits and methods of the daemon", "", 0, SEMCACHE_UNSET, run_hello},
-	{"config", ON(config), "[OPTION...]", "every setting in force and where it comes from", "For administrators.", 0,
-	 SEMCACHE_UNSET, run_config},
+	{"config", ON(config), "[OPTION...]", "every setting in force and where it comes from",
+	 "With --set and --unset it changes settings of a namespace at once, on all hosts of the same Redis, above the file;\n"
+	 "else it lists those of all, or of one namespace. For administrators.",
+	 0, SEMCACHE_UNSET, run_config},
 	{"reload", ON(reload), "[OPTION...]", "reads the configuration again",
 	 "Says what changed and what needs a restart. For administrators.", 0, SEMCACHE_UNSET, run_reload},
 	{"drain", ON(drain), "[OPTION...]", "finishes what is in flight and ends the daemon", "For administrators.", 0,
@@ -143,6 +172,37 @@ static int take_parameter(struct arguments *arguments, const char *text)
 	}
 	free(name);
 	return 0;
+}
+
+static int take_set(struct arguments *arguments, const char *text)
+{
+	const char *equals = strchr(text, '=');
+
+	if (!equals || equals == text)
+		return usage_error(arguments->json, "--set %s: must be KEY=VALUE", text);
+	char *key = strndup(text, (size_t)(equals - text));
+	struct json_object *value = json_object_new_string(equals + 1);
+	if (!arguments->set)
+		arguments->set = json_object_new_object();
+	if (!key || !value || !arguments->set || json_object_object_add(arguments->set, key, value) != 0) {
+		json_object_put(value);
+		free(key);
+		return usage_error(arguments->json, "out of memory");
+	}
+	free(key);
+	return 0;
+}
+
+static int take_unset(struct arguments *arguments, const char *text)
+{
+	struct json_object *key = json_object_new_string(text);
+
+	if (!arguments->unset)
+		arguments->unset = json_object_new_array();
+	if (key && arguments->unset && json_object_array_add(arguments->unset, key) == 0)
+		return 0;
+	json_object_put(key);
+	return usage_error(arguments->json, "out of memory");
 }
 
 static int take_use(struct arguments *arguments, const char *text)
@@ -205,6 +265,10 @@ static int take(struct arguments *arguments, const struct option_line *line, con
 		return 0;
 	case KIND_PARAMETER:
 		return take_parameter(arguments, text);
+	case KIND_SET:
+		return take_set(arguments, text);
+	case KIND_UNSET:
+		return take_unset(arguments, text);
 	case KIND_USE:
 		return take_use(arguments, text);
 	}
@@ -325,6 +389,9 @@ void help_print(FILE *out, const struct command *command)
 		    out);
 	for (size_t i = 0; i < COMMAND_COUNT; i++)
 		(void)fprintf(out, "  %-11s %s\n", commands[i].name, commands[i].summary);
+#define X(name, text) (void)fprintf(out, "  %-11s %s\n", #name, text);
+	MODES(X)
+#undef X
 	(void)fputs("  completion  bash's completion, on standard output\n  help        this text, or a command's\n\n"
 		    "options of every command (semcachectl COMMAND --help has the rest):\n",
 		    out);
@@ -344,6 +411,9 @@ void completion_print(FILE *out)
 		    out);
 	for (size_t i = 0; i < COMMAND_COUNT; i++)
 		(void)fprintf(out, "%s%s", i ? "|" : "", commands[i].name);
+#define X(name, text) (void)fputs("|" #name, out);
+	MODES(X)
+#undef X
 	(void)fputs(") command=${COMP_WORDS[i]}; break ;;\n\t\tesac\n\tdone\n"
 		    "\tcase $previous in\n"
 		    "\t--socket) mapfile -t COMPREPLY < <(compgen -f -- \"$word\"); return ;;\n"
@@ -363,9 +433,13 @@ void completion_print(FILE *out)
 			}
 		(void)fputs("' ;;\n", out);
 	}
-	(void)fputs("\t*) words='", out);
+	/* Their options are those of the daemon's program; what they are about is in files. */
+	(void)fputs("\tevaluate|calibrate) mapfile -t COMPREPLY < <(compgen -f -- \"$word\"); return ;;\n\t*) words='", out);
 	for (size_t i = 0; i < COMMAND_COUNT; i++)
 		(void)fprintf(out, "%s ", commands[i].name);
+#define X(name, text) (void)fputs(#name " ", out);
+	MODES(X)
+#undef X
 	for (size_t k = 0; k < OPTION_COUNT; k++)
 		if (options[k].commands & BEFORE)
 			(void)fprintf(out, "--%s ", options[k].name);

@@ -105,63 +105,9 @@ static void say_health(const struct service *service, struct buffer *out)
 		say_part(&pack, parts[i], now_ms);
 }
 
-/* ---- config ---- */
-
-/* Maps need their counts first, so each section is gathered before it is appended. */
-struct config_listing {
-	struct buffer sections, section;
-	char name[128];
-	unsigned section_count, key_count;
-};
-
-static void end_section(struct config_listing *listing)
-{
-	if (listing->key_count == 0)
-		return;
-	msgpack_packer pack = pack_to(&listing->sections);
-	pack_key(&pack, listing->name);
-	msgpack_pack_map(&pack, listing->key_count);
-	(void)buffer_append(&listing->sections, listing->section.data, listing->section.length);
-	buffer_deinit(&listing->section);
-	listing->section_count++;
-	listing->key_count = 0;
-}
-
-static void list_value(void *data, const char *section, const char *key, const char *value, const char *origin)
-{
-	struct config_listing *listing = data;
-
-	if (strcmp(section, listing->name) != 0) {
-		end_section(listing);
-		(void)snprintf(listing->name, sizeof(listing->name), "%s", section);
-	}
-	msgpack_packer pack = pack_to(&listing->section);
-	pack_key(&pack, key);
-	msgpack_pack_map(&pack, 2);
-	pack_named_text(&pack, "value", slice_of(value));
-	pack_named_text(&pack, "origin", slice_of(origin));
-	listing->key_count++;
-}
-
-static void say_config(const struct service *service, struct buffer *out)
-{
-	struct config_listing listing = {0};
-	msgpack_packer pack = pack_to(out);
-
-	buffer_init(&listing.sections, out->max);
-	buffer_init(&listing.section, out->max);
-	config_walk(service->config, list_value, &listing);
-	end_section(&listing);
-	msgpack_pack_map(&pack, listing.section_count);
-	(void)buffer_append(out, listing.sections.data, listing.sections.length);
-	buffer_deinit(&listing.sections);
-	buffer_deinit(&listing.section);
-}
-
 /* ---- reload ---- */
 
-/* Lines of text, as an array of texts. */
-static void say_lines(msgpack_packer *pack, struct slice lines)
+void admin_lines(msgpack_packer *pack, struct slice lines)
 {
 	size_t count = 0;
 
@@ -187,9 +133,9 @@ static int say_reload(struct service *service, struct buffer *out, struct fault 
 	if (!error) {
 		msgpack_pack_map(&pack, 2);
 		pack_key(&pack, "changed");
-		say_lines(&pack, buffer_slice(&changed));
+		admin_lines(&pack, buffer_slice(&changed));
 		pack_key(&pack, "needs_restart");
-		say_lines(&pack, buffer_slice(&needs_restart));
+		admin_lines(&pack, buffer_slice(&needs_restart));
 	}
 	buffer_deinit(&changed);
 	buffer_deinit(&needs_restart);
@@ -213,10 +159,18 @@ int admin_handle(struct call *call, const struct request *request, struct fault 
 		return admin_show(call, request, fault);
 	case METHOD_list:
 		return admin_list(call, request, fault);
+	case METHOD_feedback:
+		return admin_feedback(call, request, fault);
+	case METHOD_explain:
+		return admin_explain_request(call, request, fault);
+	case METHOD_watch:
+		return admin_watch(call, request, fault);
 	case METHOD_invalidate:
 		return admin_invalidate(call, request, fault);
 	case METHOD_flush:
 		return admin_flush(call, request, fault);
+	case METHOD_config:
+		return admin_config(call, request, fault);
 	case METHOD_hello:
 		say_hello(service, &out);
 		break;
@@ -228,9 +182,6 @@ int admin_handle(struct call *call, const struct request *request, struct fault 
 		break;
 	case METHOD_health:
 		say_health(service, &out);
-		break;
-	case METHOD_config:
-		say_config(service, &out);
 		break;
 	case METHOD_reload:
 		error = say_reload(service, &out, fault);

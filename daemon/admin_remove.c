@@ -4,9 +4,11 @@
  *   memory (by tag or question: a walk in steps, a turn of the loop each) ─> Redis ─> counts by kind */
 #include "admin_private.h"
 
+#include "decisions.h"
 #include "memory_cache.h"
 #include "replica.h"
 #include "store.h"
+#include "verdicts.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -172,8 +174,11 @@ static void step_expired(struct deadline *deadline)
 	removal->found_count = 0;
 	memory_cache_walk(service->memory, removal->has_after ? &after : NULL, STEP, look_at, removal);
 	removal->entries += removal->found_count;
-	for (size_t i = 0; i < removal->found_count && !removal->dry_run; i++)
+	for (size_t i = 0; i < removal->found_count && !removal->dry_run; i++) {
 		replica_removed(service, removal->namespace, &removal->found[i]);
+		verdicts_undo_quarantine(service->verdicts, removal->namespace, &removal->found[i]);
+		decisions_purge(service->decisions, removal->namespace, &removal->found[i]);
+	}
 	if (removal->seen < STEP || deadline_start(service->deadlines, &removal->step, 0) != 0)
 		remove_from_redis(removal);
 }
@@ -189,6 +194,10 @@ static void remove_entry(struct removal *removal)
 		removal->entries = 1;
 	if (!removal->dry_run && (service->store || removal->entries))
 		replica_removed(service, removal->namespace, &removal->entry);
+	if (!removal->dry_run) {
+		verdicts_undo_quarantine(service->verdicts, removal->namespace, &removal->entry);
+		decisions_purge(service->decisions, removal->namespace, &removal->entry);
+	}
 	remove_from_redis(removal);
 }
 
@@ -199,6 +208,8 @@ static void remove_all(struct removal *removal)
 
 	if (!removal->dry_run) {
 		removal->entries = replica_flushed(service, removal->namespace, NULL);
+		verdicts_clear(service->verdicts, removal->namespace);
+		decisions_purge(service->decisions, removal->namespace, NULL);
 	} else if (!service->store) {
 		step_expired(&removal->step);
 		return;
@@ -287,6 +298,10 @@ int admin_invalidate(struct call *call, const struct request *request, struct fa
 		call->work = NULL;
 		return out_of_memory(fault);
 	}
+	if (removal->question.data && !removal->dry_run)
+		verdicts_undo_text(removal->service->verdicts, removal->namespace, &removal->digest);
+	if (removal->tag.data && !removal->dry_run)
+		decisions_purge_tag(removal->service->decisions, removal->namespace, removal->tag);
 	step_expired(&removal->step);
 	return 0;
 }

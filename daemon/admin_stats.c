@@ -8,6 +8,7 @@
 #include "server.h"
 #include "store.h"
 #include "upstream.h"
+#include "verdicts.h"
 
 static const struct counter {
 	const char *name, *text;
@@ -38,6 +39,8 @@ static const struct counter latencies[] = {
 	X(memory_bytes, "bytes of them")                                                                                    \
 	X(index_entries, "entries that can be found by meaning")                                                            \
 	X(index_bytes, "bytes of the index")                                                                                \
+	X(pairs_rejected, "pairs of questions that must not share an answer")                                               \
+	X(entries_quarantined, "entries that were wrong for two questions")                                                 \
 	X(write_queue_writes, "writes that wait for Redis")                                                                 \
 	X(write_queue_bytes, "bytes of them")
 
@@ -57,7 +60,7 @@ static const struct counter gauge_table[] = {
 
 static struct gauges read_gauges(const struct service *service)
 {
-	size_t entries = 0, index_entries = 0, writes = 0;
+	size_t entries = 0, index_entries = 0, writes = 0, quarantined = 0;
 	struct gauges g = {
 		.connections = server_connections(service->server),
 		.unread_bytes = server_unread(service->server),
@@ -66,11 +69,13 @@ static struct gauges read_gauges(const struct service *service)
 		.upstream_in_flight = upstreams_in_flight(service->upstreams),
 		.memory_bytes = memory_cache_bytes(service->memory, &entries),
 		.index_bytes = service->index.ops->bytes(service->index.state, &index_entries),
+		.pairs_rejected = verdicts_count(service->verdicts, &quarantined),
 		.write_queue_bytes = service->store ? store_queue(service->store, &writes) : 0,
 	};
 
 	g.entries = entries;
 	g.index_entries = index_entries;
+	g.entries_quarantined = quarantined;
 	g.write_queue_writes = writes;
 	return g;
 }
@@ -133,14 +138,35 @@ static void say_help(msgpack_packer *pack)
 	}
 }
 
+/* Those that had something to say. */
+static void say_guards(msgpack_packer *pack, const struct namespace_count *count)
+{
+	size_t said = 0;
+
+	for (int guard = 0; guard < GUARD_COUNT; guard++)
+		said += count->guards[guard].vetoed + count->guards[guard].shadow > 0;
+	msgpack_pack_map(pack, said);
+	for (int guard = 0; guard < GUARD_COUNT; guard++) {
+		const struct guard_count *its = &count->guards[guard];
+		if (its->vetoed + its->shadow == 0)
+			continue;
+		pack_key(pack, guard_name((enum guard)guard));
+		msgpack_pack_map(pack, 2);
+		pack_named_uint(pack, "vetoed", its->vetoed);
+		pack_named_uint(pack, "shadow", its->shadow);
+	}
+}
+
 static void say_namespace(void *data, struct slice name, const struct namespace_count *count)
 {
 	msgpack_packer *pack = data;
 
 	pack_text(pack, name);
-	msgpack_pack_map(pack, 2);
+	msgpack_pack_map(pack, 3);
 	pack_named_uint(pack, "hits", count->hits);
 	pack_named_uint(pack, "misses", count->misses);
+	pack_key(pack, "guards");
+	say_guards(pack, count);
 }
 
 static void count_namespace(void *data, struct slice name, const struct namespace_count *count)

@@ -238,11 +238,17 @@ static void rider_added(struct rider *rider, const struct identity *entry, const
 	call_finish(call, (struct slice){result, (size_t)length});
 }
 
+static void rider_explained(struct rider *rider, const struct explanation *explanation)
+{
+	admin_explained((struct call *)rider, explanation);
+}
+
 static const struct rider_ops rider_ops = {
 	.hit = rider_hit,
 	.miss = rider_miss,
 	.more = rider_more,
 	.failed = rider_failed,
+	.explained = rider_explained,
 	.added = rider_added,
 };
 
@@ -357,7 +363,10 @@ struct call *call_open(struct calls *calls, const struct request *request, uint6
 		return NULL;
 	}
 	*call = (struct call){
-		.rider = {.ops = &rider_ops},
+		.rider = {.ops = &rider_ops,
+			  .number = service->requests,
+			  .uid = conn_uid(calls->conn),
+			  .pid = conn_pid(calls->conn)},
 		.calls = calls,
 		.id = request->id,
 		.number = service->requests,
@@ -414,7 +423,8 @@ static int handle_request(struct calls *calls, struct request *request, struct s
 	int error = request_read_params(params, request, fault);
 	if (error)
 		return error;
-	if (method == METHOD_get_or_generate || method == METHOD_lookup || method == METHOD_add)
+	if (method == METHOD_get_or_generate || method == METHOD_lookup || method == METHOD_add ||
+	    (method == METHOD_explain && !request->has_request))
 		return question_handle(calls, request, message, params, started_us, fault);
 	struct call *call = call_open(calls, request, started_us, fault);
 	if (!call)

@@ -4,11 +4,16 @@
  * (each is INVALID); too much is in flight (BUSY). */
 #include "call_private.h"
 
+#include "conn.h"
+#include "decisions.h"
 #include "memory_cache.h"
 #include "namespaces.h"
+#include "pair.h"
+#include "policy.h"
 #include "recall.h"
 #include "replica.h"
 #include "service.h"
+#include "verdicts.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -39,6 +44,22 @@ static int check_policy(const struct request *request, const struct config_names
 	return 0;
 }
 
+static struct identity_source source_of(const struct question *question)
+{
+	const struct request *request = question->request;
+
+	return (struct identity_source){
+		.namespace = request->namespace,
+		.upstream = question->upstream ? slice_of(question->upstream->name) : SLICE(""),
+		.model = question->model,
+		.parameters = request->parameters,
+		.prompt = request->prompt,
+		.messages = request->messages,
+		.question = request->question,
+		.context = request->context,
+	};
+}
+
 /* Finds out which question is asked, of whom, and its identity. */
 static int resolve(struct service *service, const struct request *request, struct slice message, struct question *question,
 		   struct fault *fault)
@@ -59,44 +80,105 @@ static int resolve(struct service *service, const struct request *request, struc
 							     : "a model must be named: the configuration names none");
 	}
 	question->ttl_s = request->has_ttl ? request->ttl_s : (uint32_t)question->space->ttl;
-	const struct identity_source source = {
-		.namespace = request->namespace,
-		.upstream = question->upstream ? slice_of(question->upstream->name) : SLICE(""),
-		.model = question->model,
-		.parameters = request->parameters,
-		.prompt = request->prompt,
-		.messages = request->messages,
-		.question = request->question,
-		.context = request->context,
-	};
+	const struct identity_source source = source_of(question);
 	return identity_of(service->hasher, &source, &question->identity, fault);
 }
 
-static struct policy policy_of(const struct request *request, const struct config_namespace *space)
+/* ---- from memory ---- */
+
+/* What is compared by meaning of it; absent if nothing is. */
+static struct slice text_of(const struct service *service, const struct question *question)
 {
-	return (struct policy){
-		.threshold = request->has_threshold ? request->threshold : space->threshold,
-		.exact_only = request->mode_exact || space->mode == CONFIG_MODE_EXACT,
-		.refresh = request->cache == CACHE_REFRESH,
-		.has_max_age = request->has_max_age,
-		.max_age_s = request->max_age_s,
-	};
+	const struct identity_source source = source_of(question);
+	enum identity_compared compared;
+	struct identity_traits traits;
+	struct identity scope;
+	struct slice text = {0};
+
+	(void)identity_scope(service->hasher, &source, &compared, &text, &traits, &scope);
+	return text;
 }
 
-/* The memory tier. Returns whether it has answered. */
-static bool answer_from_memory(struct calls *calls, uint64_t id, const struct recalled *known, uint64_t started_us)
+/* Returns whether an alias may answer. */
+static bool is_alias_allowed(const struct service *service, const struct memory_hit *hit, const struct question *question,
+			     struct slice text, const struct policy *policy, uint64_t now_ms)
+{
+	const struct pair_asked asked = {question->request->namespace, text, NULL};
+	const struct pair_entry entry = {hit->entry->question, &hit->entry->identity, hit->entry->created_ms};
+
+	if (!text.data || !pair_known(service))
+		return false;
+	const struct pair_facts facts = pair_look(service, question->space, &asked, &entry);
+	return decide_alias(hit->alias, &facts, hit->entry, policy, now_ms) == REASON_NONE;
+}
+
+static void note_alias(const struct calls *calls, const struct memory_hit *hit, const struct question *question,
+		       struct slice text, const struct policy *policy)
+{
+	const struct decision decision = {.serve = true, .plain = !policy->calibrated, .score = hit->alias->score};
+	const struct decision_event event = {
+		.request = calls->service->requests,
+		.uid = conn_uid(calls->conn),
+		.pid = conn_pid(calls->conn),
+		.namespace = question->request->namespace,
+		.question = text,
+		.model = question->model,
+		.upstream = question->upstream ? slice_of(question->upstream->name) : SLICE(""),
+		.tags = question->request->tags,
+		.tag_count = question->request->tag_count,
+		.identity = question->identity,
+		.scope = hit->entry->scope,
+		.tier = TIER_MEMORY,
+		.mode = question->space->mode,
+		.policy = policy,
+		.decision = &decision,
+		.has_served = true,
+		.served = hit->entry->identity,
+		.served_question = hit->entry->question,
+		.served_model = hit->entry->model,
+		.served_similarity = hit->alias->similarity,
+		.served_score = hit->alias->score,
+		.served_created_ms = hit->entry->created_ms,
+		.alias_kind = (int)hit->alias->kind,
+	};
+
+	decisions_note(calls->service->decisions, &event);
+}
+
+/* Returns whether the memory tier has something under the identity that may be served. Of a question that was recalled only the
+ * identity is known (`question` NULL), which is too little for an alias. */
+static bool find_in_memory(const struct calls *calls, const struct recalled *known, const struct question *question,
+			   struct memory_hit *hit)
+{
+	const struct service *service = calls->service;
+	const struct policy *policy = &known->policy;
+	uint64_t now_ms = deadlines_now_ms(service->deadlines);
+
+	if (policy->refresh || !replica_is_current(service) ||
+	    !memory_cache_get(service->memory, &known->identity, now_ms, hit))
+		return false;
+	if (verdicts_quarantined(service->verdicts, hit->entry->namespace, &hit->entry->identity, hit->entry->created_ms))
+		return false;
+	if (!hit->alias)
+		return decide_exact(hit->entry, policy, now_ms) == REASON_NONE;
+	if (!question)
+		return false;
+	struct slice text = text_of(service, question);
+	if (!is_alias_allowed(service, hit, question, text, policy, now_ms))
+		return false;
+	note_alias(calls, hit, question, text, policy);
+	return true;
+}
+
+/* Returns whether memory has answered. */
+static bool answer_from_memory(struct calls *calls, uint64_t id, const struct recalled *known,
+			       const struct question *question, uint64_t started_us)
 {
 	struct service *service = calls->service;
-	const struct policy *policy = &known->policy;
 	uint64_t now_ms = deadlines_now_ms(service->deadlines);
 	struct memory_hit hit;
 
-	if (policy->refresh || !replica_is_current(service) ||
-	    !memory_cache_get(service->memory, &known->identity, now_ms, &hit))
-		return false;
-	enum reason reason = hit.alias ? decide_alias(hit.alias, hit.entry, policy, now_ms)
-				       : decide_exact(hit.entry, policy, now_ms);
-	if (reason != REASON_NONE)
+	if (!find_in_memory(calls, known, question, &hit))
 		return false;
 	struct usage usage = usage_read(hit.entry->usage);
 	struct result result = {
@@ -122,7 +204,7 @@ bool question_recall(struct calls *calls, uint64_t id, struct slice params, uint
 {
 	const struct recalled *known = recall_get(calls->service->recall, params);
 
-	return known && answer_from_memory(calls, id, known, started_us);
+	return known && answer_from_memory(calls, id, known, NULL, started_us);
 }
 
 int question_handle(struct calls *calls, const struct request *request, struct slice message, struct slice params,
@@ -136,12 +218,13 @@ int question_handle(struct calls *calls, const struct request *request, struct s
 		return error;
 	const struct recalled meaning = {
 		.identity = question.identity,
-		.policy = policy_of(request, question.space),
+		.policy = policy_of(service->config, question.space, request),
 		.upstream = question.upstream,
 		.counts = namespaces_get(service->namespaces, request->namespace),
 		.stream = request->stream,
 	};
-	if (request->method != METHOD_add && answer_from_memory(calls, request->id, &meaning, started_us)) {
+	bool is_asked = request->method == METHOD_get_or_generate || request->method == METHOD_lookup;
+	if (is_asked && answer_from_memory(calls, request->id, &meaning, &question, started_us)) {
 		if (request->method == METHOD_get_or_generate)
 			recall_put(service->recall, params, &meaning);
 		return 0;
@@ -155,6 +238,8 @@ int question_handle(struct calls *calls, const struct request *request, struct s
 	call->rider.no_store = request->cache == CACHE_NO_STORE;
 	if (request->method == METHOD_add)
 		error = flight_add(service, &call->rider, &question, fault);
+	else if (request->method == METHOD_explain)
+		error = flight_explain(service, &call->rider, &question, fault);
 	else if (request->method == METHOD_lookup)
 		error = flight_lookup(service, &call->rider, &question, fault);
 	else

@@ -15,9 +15,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* The most bytes of a file. */
-#define FILE_BYTES 1048576
-
 /* ---- the file ---- */
 
 static int read_all(int fd, struct buffer *text)
@@ -54,7 +51,7 @@ static int read_file(const char *path, struct buffer *text, struct config_mistak
 		error = read_all(fd, text);
 	(void)close(fd);
 	if (error == ERROR_TOO_LARGE) {
-		config_mistake(mistakes, 0, NULL, NULL, "the file may have at most %d bytes", FILE_BYTES);
+		config_mistake(mistakes, 0, NULL, NULL, "the file may have at most %d bytes", CONFIG_FILE_BYTES);
 		error = ERROR_INVALID;
 	} else if (error == ERROR_INVALID && mistakes->count == 0) {
 		config_mistake(mistakes, 0, NULL, NULL, "the file cannot be read");
@@ -67,6 +64,7 @@ static int read_file(const char *path, struct buffer *text, struct config_mistak
 struct checking {
 	struct config *config;
 	const struct config *previous;
+	bool without_keys;
 	struct config_mistakes *mistakes;
 	struct config_section *section;
 	char title[CONFIG_TITLE_BYTES];
@@ -103,6 +101,8 @@ static int check_key(const struct checking *checking, struct config_key *key)
 			       "only one of key_env, key_file and key_credential may be given");
 		return 0;
 	}
+	if (checking->without_keys)
+		return 0;
 	int error = config_key_read(key, checking->previous, why, sizeof(why));
 	if (error != ERROR_INVALID)
 		return error;
@@ -165,16 +165,20 @@ static int check_section(struct checking *checking)
 	}
 }
 
-static int check_all(struct config *config, const struct config *previous, struct config_mistakes *mistakes)
+static int check_all(struct config *config, const struct config *previous, bool without_keys,
+		     struct config_mistakes *mistakes)
 {
 	struct config_origins *origins = config->origins;
-	struct checking checking = {.config = config, .previous = previous, .mistakes = mistakes};
+	struct checking checking = {
+		.config = config, .previous = previous, .without_keys = without_keys, .mistakes = mistakes};
 	int error = 0;
 
 	for (size_t i = 0; !error && i < origins->count; i++) {
 		checking.section = &origins->sections[i];
 		error = check_section(&checking);
 	}
+	if (without_keys)
+		return error;
 	/* Only now, because several may come from the same variable. */
 	config_key_forget(&config->redis.key);
 	config_key_forget(&config->embedder.key);
@@ -230,34 +234,76 @@ static void sort_namespaces(struct config *config)
 	}
 }
 
+/* ---- where values come from ---- */
+
+static enum config_origin origin_of(unsigned line)
+{
+	return line >= CONFIG_LINE_OVERRIDE ? CONFIG_ORIGIN_REDIS : line ? CONFIG_ORIGIN_FILE : CONFIG_ORIGIN_DEFAULT;
+}
+
+/* A value that is inherited comes from where [namespace default] has it. */
+static void set_origins(struct config *config)
+{
+	static const char *const scores[] = {"score_threshold", "margin", "margin_floor", "minimum"};
+	struct config_origins *origins = config->origins;
+
+	for (size_t s = 0; s < origins->count; s++) {
+		const struct config_section *section = &origins->sections[s];
+		if (section->kind != CONFIG_NAMESPACE)
+			continue;
+		struct config_namespace *namespace = &config->namespaces[section->index];
+		namespace->threshold_origin = origin_of(line_of(section, "threshold"));
+		namespace->score_origin = CONFIG_ORIGIN_DEFAULT;
+		for (size_t i = 0; i < sizeof(scores) / sizeof(scores[0]); i++) {
+			enum config_origin origin = origin_of(line_of(section, scores[i]));
+			if (origin > namespace->score_origin)
+				namespace->score_origin = origin;
+		}
+	}
+}
+
 /* ---- reading and freeing ---- */
 
 static int read_into(struct config *config, const char *path, const struct config *previous,
 		     struct config_mistakes *mistakes)
 {
-	struct buffer text;
-
-	buffer_init(&text, FILE_BYTES + 4096);
 	int error = config_file_start(config);
+
+	if (error)
+		return error;
+	struct config_origins *origins = config->origins;
+	if (path) {
+		error = read_file(path, &origins->text, mistakes);
+	} else {
+		const struct config_origins *before = previous->origins;
+		error = buffer_append(&origins->text, before->text.data, before->text.length);
+	}
 	if (!error)
-		error = read_file(path, &text, mistakes);
+		error = config_file_read(config, buffer_slice(&origins->text), mistakes);
 	if (!error)
-		error = config_file_read(config, buffer_slice(&text), mistakes);
-	buffer_deinit(&text);
+		error = config_file_override(config, mistakes);
 	if (!error)
 		error = inherit(config);
 	if (!error)
-		error = check_all(config, previous, mistakes);
+		error = check_all(config, previous, !path, mistakes);
 	if (!error && mistakes->count > 0)
 		error = ERROR_INVALID;
-	if (!error)
-		sort_namespaces(config);
-	return error;
+	if (error)
+		return error;
+	sort_namespaces(config);
+	set_origins(config);
+	return 0;
 }
 
-int config_read_again(const char *path, const struct config *previous, struct config **config, struct buffer *mistakes)
+static int read_new(const char *path, const struct config *previous, struct config_override *overrides, size_t count,
+		    struct config **config, struct buffer *mistakes)
 {
-	struct config_mistakes found = {.path = path, .text = mistakes};
+	struct config_mistakes found = {
+		.path = path ? path : "the file as it was read",
+		.text = mistakes,
+		.overrides = overrides,
+		.override_count = count,
+	};
 	struct config *new = calloc(1, sizeof(*new));
 
 	if (!new)
@@ -269,6 +315,44 @@ int config_read_again(const char *path, const struct config *previous, struct co
 	}
 	*config = new;
 	return 0;
+}
+
+int config_read_again(const char *path, const struct config *previous, struct config **config, struct buffer *mistakes)
+{
+	return read_new(path, previous, NULL, 0, config, mistakes);
+}
+
+/* Both are of the same text, so their upstreams stand in the same places. */
+static void take_secrets(struct config *to, struct config *from)
+{
+	to->redis.key.secret = from->redis.key.secret;
+	to->embedder.key.secret = from->embedder.key.secret;
+	from->redis.key.secret = from->embedder.key.secret = NULL;
+	for (size_t i = 0; i < to->upstream_count; i++) {
+		to->upstreams[i].key.secret = from->upstreams[i].key.secret;
+		from->upstreams[i].key.secret = NULL;
+	}
+}
+
+/* The file must be right without the overrides too, because the daemon starts without them. */
+int config_read_over(const char *path, const struct config *previous, struct config_override *overrides, size_t count,
+		     struct config **config, struct buffer *mistakes)
+{
+	struct config *alone = NULL;
+	int error = path ? config_read_again(path, previous, &alone, mistakes) : 0;
+
+	for (size_t i = 0; i < count; i++)
+		overrides[i].is_refused = false;
+	if (!error && path && count == 0) {
+		*config = alone;
+		return 0;
+	}
+	if (!error)
+		error = read_new(NULL, alone ? alone : previous, overrides, count, config, mistakes);
+	if (!error && alone)
+		take_secrets(*config, alone);
+	config_destroy(alone);
+	return error;
 }
 
 int config_read(const char *path, struct config **config, struct buffer *mistakes)
@@ -311,8 +395,10 @@ void config_destroy(struct config *config)
 		namespaces_free(retired->namespaces, retired->count);
 		free(retired);
 	}
-	if (origins)
+	if (origins) {
 		free(origins->sections);
+		buffer_deinit(&origins->text);
+	}
 	free(origins);
 	free(config);
 }
@@ -369,6 +455,7 @@ void config_walk(const struct config *config,
 		 void (*each)(void *data, const char *section, const char *key, const char *value, const char *origin),
 		 void *data)
 {
+	static const char *const names[] = {"default", "file", "redis"};
 	const struct config_origins *origins = config->origins;
 	char title[CONFIG_TITLE_BYTES];
 	struct buffer value;
@@ -386,7 +473,7 @@ void config_walk(const struct config *config,
 			if (!error)
 				error = buffer_append(&value, "", 1);
 			each(data, title, config_table[i].key, error ? "?" : value.data,
-			     section->lines[i - start] ? "file" : "default");
+			     names[origin_of(section->lines[i - start])]);
 		}
 	}
 	buffer_deinit(&value);

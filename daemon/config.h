@@ -10,11 +10,30 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum config_mode { CONFIG_MODE_EXACT, CONFIG_MODE_THRESHOLD };
+enum config_mode {
+	CONFIG_MODE_EXACT,      /* only the same question */
+	CONFIG_MODE_SHADOW,     /* what would be served by meaning is only recorded */
+	CONFIG_MODE_THRESHOLD,  /* by meaning, by the plain cosine */
+	CONFIG_MODE_CALIBRATED, /* by the score of decide.h */
+};
+
+/* Which guards are on, and which are only counted: bits of enum guard. */
+struct config_guards {
+	uint32_t on, shadow;
+};
+
+/* Where a value comes from. */
+enum config_origin { CONFIG_ORIGIN_DEFAULT, CONFIG_ORIGIN_FILE, CONFIG_ORIGIN_REDIS };
+
+struct certificate;
+struct guard_words;
 
 #define CONFIG_UPSTREAMS 32
 #define CONFIG_NAMESPACES 256
 #define CONFIG_MODELS 64
+
+/* A similarity that was not given. */
+#define CONFIG_NONE (-2.0)
 
 /* A key to somebody's service: from the environment, a file, or a systemd credential. */
 struct config_key {
@@ -39,9 +58,19 @@ struct config_namespace {
 	char *name;
 	size_t name_length;
 	enum config_mode mode;
-	double threshold, threshold_min;       /* threshold_min -2 = none */
+	double threshold, threshold_min; /* threshold_min CONFIG_NONE = none */
+	/* Of the calibrated rule; CONFIG_NONE = as the certificate says, or else what ships for the embedder. */
+	double score_threshold, margin, margin_floor, minimum;
+	struct config_guards guards;
+	struct guard_words *opposites; /* the operator's, or NULL */
 	uint64_t ttl, alias_ttl, stale_window; /* seconds */
 	char *context; /* what callers may set: "any", or of all, system, label, with a comma between */
+	/* Where threshold comes from; and of the calibrated rule's own values the last of default, file, Redis that any has. */
+	enum config_origin threshold_origin, score_origin;
+	/* Not from the file: what was calibrated here, in force; NULL = nothing. Its owner keeps it alive. */
+	const struct certificate *certificate;
+	/* What was calibrated holds no longer: mode calibrated acts as threshold, unless all its values are set. */
+	bool is_uncertified;
 };
 
 struct config {
@@ -73,12 +102,28 @@ struct config {
 	struct {
 		char *level;
 	} log;
+	struct {
+		char *directory; /* "" = no decision is kept */
+		uint64_t max_bytes, max_age;
+		uint64_t texts; /* 1: with the questions' texts, 0: without */
+	} decisions;
 	struct config_upstream upstreams[CONFIG_UPSTREAMS];
 	size_t upstream_count;
 	struct config_namespace *namespaces; /* [0] is "default" */
 	size_t namespace_count;
-	void *origins; /* which values the file set; config.c's own */
+	void *origins; /* which values the file set, and its text; config.c's own */
 };
+
+/* A run-time setting: a value that is laid over the file's, as if it stood in [namespace NAME] there. */
+struct config_override {
+	const char *namespace;
+	const char *key; /* NULL: the section alone */
+	const char *value;
+	bool is_refused; /* set by config_read_over(): a mistake is about it */
+};
+
+/* The longest value, in bytes. */
+#define CONFIG_OVERRIDE_BYTES 4096
 
 /* Reads `path`, and the keys it names; those from the environment are then removed from there. On a mistake returns
  * ERROR_INVALID and appends one line for each, "FILE:LINE: [section] key: what is allowed", to `mistakes` (what does not fit
@@ -88,6 +133,18 @@ int config_read(const char *path, struct config **config, struct buffer *mistake
 /* The same on a reload: keys that config_read() removed from the environment are taken from `previous`. */
 int config_read_again(const char *path, const struct config *previous, struct config **config, struct buffer *mistakes);
 
+/* The same with `count` overrides laid over the file; what does not fit of them is a mistake as any other. `path` NULL: not the
+ * file is read, but the text that `previous` was last read or applied from, and no keys (config_apply() leaves those in force
+ * alone). */
+int config_read_over(const char *path, const struct config *previous, struct config_override *overrides, size_t count,
+		     struct config **config, struct buffer *mistakes);
+
+/* Returns the name of the `n`-th key that an override may have, a constant; NULL behind the last. At most
+ * CONFIG_OVERRIDE_KEYS. */
+const char *config_override_key(size_t n);
+
+#define CONFIG_OVERRIDE_KEYS 32
+
 /* Takes over from `fresh` (config_read_again(), which the caller still destroys) what can change while the daemon runs. For each
  * value that differs a line "[section] key\n" is appended: to `changed` if it was taken over, else to `needs_restart`; without a
  * key for a section that came or went. No namespace or upstream of `config` is moved or freed, and no name of one. Returns 0, or
@@ -96,6 +153,9 @@ int config_apply(struct config *config, struct config *fresh, struct buffer *cha
 
 /* Returns [log] level. */
 enum log_level config_log_level(const struct config *config);
+
+/* Returns the word for `mode`, a constant. */
+const char *config_mode_name(enum config_mode mode);
 
 /* Frees it, wiping the keys; NULL is nothing. */
 void config_destroy(struct config *config);
@@ -108,7 +168,7 @@ const struct config_namespace *config_namespace(const struct config *config, str
  * the identity and the request; it lives as long as `config` and `model` do. */
 const struct config_upstream *config_upstream_for(const struct config *config, struct slice model, struct slice *resolved);
 
-/* Calls `each` for every value in force: section ("upstream local"), key, value as text, and "default" or "file". No
+/* Calls `each` for every value in force: section ("upstream local"), key, value as text, and "default", "file" or "redis". No
  * secrets: of a key only where it comes from. */
 void config_walk(const struct config *config,
 		 void (*each)(void *data, const char *section, const char *key, const char *value, const char *origin),

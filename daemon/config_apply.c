@@ -156,6 +156,19 @@ static void take_values(const struct applying *applying, struct config_section *
 			config_value_swap(&config_table[i], old, new);
 			to->lines[i - start] = from->lines[i - start];
 		}
+	if (to->kind != CONFIG_NAMESPACE)
+		return;
+	((struct config_namespace *)old)->threshold_origin = ((struct config_namespace *)new)->threshold_origin;
+	((struct config_namespace *)old)->score_origin = ((struct config_namespace *)new)->score_origin;
+}
+
+/* The text in force is the one that was read last, whatever of it needs a restart. */
+static void take_text(struct config_origins *to, struct config_origins *from)
+{
+	struct buffer before = to->text;
+
+	to->text = from->text;
+	from->text = before;
 }
 
 /* Moves the sections of namespaces out of `from`, behind `count` sections in `to`. Returns the new count. */
@@ -190,6 +203,9 @@ static void replace_namespaces(const struct applying *applying, struct config_se
 	old->sections = sections;
 	old->count = count;
 	memcpy(old->sorted, new->sorted, sizeof(old->sorted));
+	/* What was calibrated belongs to somebody else, who knows only those in force. */
+	for (size_t i = 0; i < config->namespace_count; i++)
+		config->namespaces[i].certificate = NULL;
 	*retired = (struct config_retired){old->retired, config->namespaces, config->namespace_count};
 	old->retired = retired;
 	config->namespaces = fresh->namespaces;
@@ -222,6 +238,7 @@ static int take_over(const struct applying *applying)
 	}
 	if (!applying->same_namespaces)
 		replace_namespaces(applying, sections, retired);
+	take_text(applying->config->origins, applying->fresh->origins);
 	return 0;
 }
 

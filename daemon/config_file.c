@@ -44,8 +44,11 @@ void config_mistake(struct config_mistakes *mistakes, unsigned line, const char 
 	va_end(args);
 	/* A line that does not fit is left out whole. */
 	size_t before = b->length;
-	int error = buffer_printf(b, "%s", mistakes->path);
-	if (!error && line)
+	bool is_override = line >= CONFIG_LINE_OVERRIDE;
+	if (is_override)
+		mistakes->overrides[line - CONFIG_LINE_OVERRIDE].is_refused = true;
+	int error = buffer_printf(b, "%s", is_override ? "run-time settings" : mistakes->path);
+	if (!error && line && !is_override)
 		error = buffer_printf(b, ":%u", line);
 	if (!error && section)
 		error = buffer_printf(b, ": [%s]%s%s", section, key ? " " : "", key ? key : "");
@@ -124,9 +127,12 @@ static int namespace_add(struct config *config, struct slice name, unsigned line
 
 int config_file_start(struct config *config)
 {
-	config->origins = calloc(1, sizeof(struct config_origins));
-	if (!config->origins)
+	struct config_origins *origins = calloc(1, sizeof(*origins));
+
+	config->origins = origins;
+	if (!origins)
 		return ERROR_MEMORY;
+	buffer_init(&origins->text, CONFIG_FILE_BYTES + 4096);
 	for (enum config_section_kind kind = 0; kind < CONFIG_UPSTREAM; kind++)
 		if (section_add(config, kind, 0, 0) != 0)
 			return ERROR_MEMORY;
@@ -418,4 +424,69 @@ int config_file_read(struct config *config, struct slice text, struct config_mis
 	if (reading.error)
 		return reading.error;
 	return first == -2 ? ERROR_MEMORY : 0;
+}
+
+/* ---- overrides ---- */
+
+static const struct config_entry *override_entry(const char *key)
+{
+	for (size_t i = config_section_start(CONFIG_NAMESPACE); i < config_section_start(CONFIG_NAMESPACE + 1); i++)
+		if (config_table[i].reloads && strcmp(config_table[i].key, key) == 0)
+			return &config_table[i];
+	return NULL;
+}
+
+const char *config_override_key(size_t n)
+{
+	for (size_t i = config_section_start(CONFIG_NAMESPACE); i < config_section_start(CONFIG_NAMESPACE + 1); i++)
+		if (config_table[i].reloads && n-- == 0)
+			return config_table[i].key;
+	return NULL;
+}
+
+static void unknown_override(struct reading *reading, const char *title, const char *key)
+{
+	struct buffer keys;
+
+	buffer_init(&keys, 1024);
+	for (size_t i = 0; config_override_key(i); i++)
+		(void)buffer_printf(&keys, "%s%s", i ? ", " : "", config_override_key(i));
+	config_mistake(reading->mistakes, reading->line, title, key,
+		       "there is no such run-time setting; those that there are: %.*s", (int)keys.length,
+		       keys.length ? keys.data : "");
+	buffer_deinit(&keys);
+}
+
+static void read_override(struct reading *reading, const struct config_override *override)
+{
+	struct config_origins *origins = reading->config->origins;
+	struct config_section *section = &origins->sections[reading->section];
+	const struct config_entry *entry = override_entry(override->key);
+	char title[CONFIG_TITLE_BYTES];
+
+	(void)config_section_title(reading->config, section, title, sizeof(title));
+	if (!entry)
+		unknown_override(reading, title, override->key);
+	else if (strlen(override->value) > CONFIG_OVERRIDE_BYTES || !printable(slice_of(override->value)))
+		config_mistake(reading->mistakes, reading->line, title, override->key,
+			       "must be UTF-8 without control characters, at most %d bytes", CONFIG_OVERRIDE_BYTES);
+	else {
+		section->lines[entry - &config_table[config_section_start(CONFIG_NAMESPACE)]] = 0;
+		read_value(reading, override->key, override->value);
+	}
+}
+
+int config_file_override(struct config *config, struct config_mistakes *mistakes)
+{
+	struct reading reading = {.config = config, .mistakes = mistakes};
+
+	for (size_t i = 0; !reading.error && i < mistakes->override_count; i++) {
+		const struct config_override *override = &mistakes->overrides[i];
+		reading.line = CONFIG_LINE_OVERRIDE + (unsigned)i;
+		reading.section = CONFIG_NO_SECTION;
+		named_section(&reading, CONFIG_NAMESPACE, slice_of(override->namespace));
+		if (!reading.error && reading.section != CONFIG_NO_SECTION && override->key)
+			read_override(&reading, override);
+	}
+	return reading.error;
 }

@@ -11,8 +11,11 @@ struct config_section {
 	enum config_section_kind kind;
 	size_t index;                        /* in config's upstreams or namespaces */
 	unsigned line;                       /* of its header, 0 = not in the file */
-	unsigned lines[CONFIG_SECTION_KEYS]; /* of each value, 0 = the default */
+	unsigned lines[CONFIG_SECTION_KEYS]; /* of each value, 0 = the default; of an override, see below */
 };
+
+/* Override number n stands in line CONFIG_LINE_OVERRIDE + n. */
+#define CONFIG_LINE_OVERRIDE (1u << 30)
 
 /* Namespaces that were in force before a reload; what is in the air may still point to them. */
 struct config_retired {
@@ -22,11 +25,15 @@ struct config_retired {
 };
 
 struct config_origins {
-	struct config_section *sections; /* the fixed five, namespace default, then the file's */
+	struct config_section *sections; /* the fixed ones, namespace default, then the file's */
 	size_t count;
 	uint16_t sorted[256]; /* places of the namespaces, by name */
 	struct config_retired *retired;
+	struct buffer text; /* of the file */
 };
+
+/* The most bytes of a file. */
+#define CONFIG_FILE_BYTES 1048576
 
 /* The place of [namespace default] in `sections`. */
 #define CONFIG_SECTION_DEFAULT ((size_t)CONFIG_UPSTREAM)
@@ -36,9 +43,12 @@ struct config_mistakes {
 	const char *path;
 	struct buffer *text;
 	size_t count;
+	struct config_override *overrides; /* those that mistakes may be about */
+	size_t override_count;
 };
 
-/* Adds one line: "PATH:LINE: [section] key: text". `line` 0 and absent texts are left out. */
+/* Adds one line: "PATH:LINE: [section] key: text". `line` 0 and absent texts are left out. In the place of PATH:LINE an override
+ * has "run-time settings", and is marked. */
 void config_mistake(struct config_mistakes *mistakes, unsigned line, const char *section, const char *key,
 		    const char *format, ...) __attribute__((format(printf, 5, 6)));
 
@@ -61,5 +71,8 @@ int config_file_start(struct config *config);
 
 /* Sets what `text` says; mistakes are added. Returns 0 (also with mistakes) or ERROR_MEMORY. */
 int config_file_read(struct config *config, struct slice text, struct config_mistakes *mistakes);
+
+/* Sets what mistakes->overrides say, behind config_file_read(). Returns as that. */
+int config_file_override(struct config *config, struct config_mistakes *mistakes);
 
 #endif

@@ -94,6 +94,15 @@ const struct config_entry config_table[] = {
 	{CONFIG_LOG, "level", CONFIG_LEVEL, AT(log.level), 0, 0, "info", false, RELOADS,
 	 "least important events that are logged"},
 
+	{CONFIG_DECISIONS, "directory", CONFIG_PATH, AT(decisions.directory), 0, 4000, "", false, STAYS,
+	 "where decisions are kept for explain --request; empty = nowhere"},
+	{CONFIG_DECISIONS, "max_bytes", CONFIG_SIZE, AT(decisions.max_bytes), MIB, 64 * GIB, "64MiB", false, RELOADS,
+	 "bytes of decisions that are kept; the oldest go first"},
+	{CONFIG_DECISIONS, "max_age", CONFIG_SECONDS, AT(decisions.max_age), 1, LIMIT_TTL_S, "604800", false, RELOADS,
+	 "how long a decision is kept"},
+	{CONFIG_DECISIONS, "texts", CONFIG_SWITCH, AT(decisions.texts), 0, 0, "on", false, RELOADS,
+	 "whether the questions' texts are kept with the decisions: on or off"},
+
 	{CONFIG_UPSTREAM, "url", CONFIG_URL, UP(url), 1, 2048, NULL, true, STAYS,
 	 "base URL of an OpenAI-compatible service, up to and including /v1"},
 	{CONFIG_UPSTREAM, "unix_socket", CONFIG_PATH, UP(unix_socket), 1, SOCKET_BYTES, NULL, false, STAYS,
@@ -122,11 +131,24 @@ const struct config_entry config_table[] = {
 	 "USD for a million answer tokens; 0 = not known"},
 
 	{CONFIG_NAMESPACE, "mode", CONFIG_MODE, NS(mode), 0, 0, "threshold", false, RELOADS,
-	 "exact = only the same question is answered; threshold = also one that means the same"},
+	 "exact = only the same question; shadow = what would be served by meaning is only recorded; threshold = by meaning, by the "
+	 "cosine; calibrated = by a score with a margin over the next nearest"},
 	{CONFIG_NAMESPACE, "threshold", CONFIG_COSINE, NS(threshold), 0, 0, "0.9", false, RELOADS,
 	 "least similarity (cosine) that is served"},
 	{CONFIG_NAMESPACE, "threshold_min", CONFIG_COSINE_NONE, NS(threshold_min), 0, 0, "none", false, RELOADS,
 	 "lowest threshold that a call may ask for"},
+	{CONFIG_NAMESPACE, "score_threshold", CONFIG_WEIGHT_NONE, NS(score_threshold), 0, 2, "none", false, RELOADS,
+	 "mode calibrated: least score; none = as the certificate says, or else what ships for the embedder"},
+	{CONFIG_NAMESPACE, "margin", CONFIG_WEIGHT_NONE, NS(margin), 0, 4, "none", false, RELOADS,
+	 "mode calibrated: how much the distance to the next nearest counts; none = as for score_threshold"},
+	{CONFIG_NAMESPACE, "margin_floor", CONFIG_COSINE_NONE, NS(margin_floor), 0, 0, "none", false, RELOADS,
+	 "mode calibrated: the next nearest counts as at least so similar; none = as for score_threshold"},
+	{CONFIG_NAMESPACE, "minimum", CONFIG_COSINE_NONE, NS(minimum), 0, 0, "none", false, RELOADS,
+	 "mode calibrated: least similarity, whatever the score; none = as for score_threshold"},
+	{CONFIG_NAMESPACE, "guards", CONFIG_GUARDS, NS(guards), 0, 0, CONFIG_GUARDS_DEFAULT, false, RELOADS,
+	 "what must not differ between two questions, NAME:on, NAME:off or NAME:shadow (only counted), with a comma between"},
+	{CONFIG_NAMESPACE, "opposites", CONFIG_OPPOSITES, NS(opposites), 0, 0, "", false, RELOADS,
+	 "more pairs of opposite words for the guard of that name, WORD/WORD with a comma between"},
 	{CONFIG_NAMESPACE, "ttl", CONFIG_SECONDS, NS(ttl), 0, LIMIT_TTL_S, "3600", false, RELOADS,
 	 "how long an answer is kept unless the call says otherwise; 0 = not at all"},
 	{CONFIG_NAMESPACE, "alias_ttl", CONFIG_SECONDS, NS(alias_ttl), 0, 3600, "3600", false, RELOADS,
@@ -142,8 +164,8 @@ const char *config_section_name(enum config_section_kind kind)
 {
 	static const char *const names[CONFIG_SECTION_KINDS] = {
 		[CONFIG_SERVER] = "server",       [CONFIG_MEMORY] = "memory", [CONFIG_REDIS] = "redis",
-		[CONFIG_EMBEDDER] = "embedder",   [CONFIG_LOG] = "log",       [CONFIG_UPSTREAM] = "upstream",
-		[CONFIG_NAMESPACE] = "namespace",
+		[CONFIG_EMBEDDER] = "embedder",   [CONFIG_LOG] = "log",       [CONFIG_DECISIONS] = "decisions",
+		[CONFIG_UPSTREAM] = "upstream", [CONFIG_NAMESPACE] = "namespace",
 	};
 
 	return names[kind];

@@ -8,12 +8,16 @@
 #include <stddef.h>
 #include <stdint.h>
 
+struct config_guards;
+struct guard_words;
+
 enum config_section_kind {
 	CONFIG_SERVER,
 	CONFIG_MEMORY,
 	CONFIG_REDIS,
 	CONFIG_EMBEDDER,
 	CONFIG_LOG,
+	CONFIG_DECISIONS,
 	CONFIG_UPSTREAM,  /* "upstream NAME" */
 	CONFIG_NAMESPACE, /* "namespace NAME" */
 	CONFIG_SECTION_KINDS
@@ -38,7 +42,11 @@ enum config_kind {
 	CONFIG_MS,          /* whole number */
 	CONFIG_PRICE,       /* real number */
 	CONFIG_COSINE,      /* -1 to 1 */
-	CONFIG_COSINE_NONE, /* the same, or "none", which is -2 */
+	CONFIG_COSINE_NONE, /* the same, or "none", which is CONFIG_NONE */
+	CONFIG_WEIGHT_NONE, /* min to max, or "none" */
+	CONFIG_GUARDS,      /* struct config_guards */
+	CONFIG_OPPOSITES,   /* struct guard_words * */
+	CONFIG_SWITCH,      /* on or off: uint64_t, 1 or 0 */
 };
 
 struct config_entry {
@@ -53,15 +61,20 @@ struct config_entry {
 	const char *help;
 };
 
-#define CONFIG_ENTRIES 54
+#define CONFIG_ENTRIES 64
 
 /* The size in which every value shows: the longest is a list of models. */
 #define CONFIG_VALUE_BYTES 32768
 
 /* The most keys of one section. */
-#define CONFIG_SECTION_KEYS 16
+#define CONFIG_SECTION_KEYS 32
 
 extern const struct config_entry config_table[CONFIG_ENTRIES];
+
+/* Which guards are on unless the file says otherwise: those that earn it by the table of guards in the README. */
+#define CONFIG_GUARDS_DEFAULT                                                                                               \
+	"numbers:on, negation:on, opposites:on, quotes:on, code:on, urls:on, paths:on, emails:on, identifiers:on, "         \
+	"roles:on, names:on"
 
 /* Returns the first word of a section's header. */
 const char *config_section_name(enum config_section_kind kind);
@@ -83,6 +96,14 @@ void config_value_free(const struct config_entry *entry, void *base);
 
 /* Appends the value as it would stand in the file. Errors as buffer_append(). */
 int config_value_show(const struct config_entry *entry, const void *base, struct buffer *out);
+
+/* Takes the next item of a list with commas; blanks around it are left out. Returns false at the end. */
+bool config_next_item(const char **list, struct slice *item);
+
+/* config_guards.c: the kinds CONFIG_GUARDS and CONFIG_OPPOSITES. Errors as config_value_set() and config_value_show(). */
+int config_guards_set(struct config_guards *field, const char *text);
+int config_guards_show(const struct config_guards *field, struct buffer *out);
+int config_opposites_set(struct guard_words **field, const char *text);
 
 /* Appends what the value of `entry` may be, as it goes on after "must be ". Errors as buffer_append(). */
 int config_value_allowed(const struct config_entry *entry, struct buffer *out);

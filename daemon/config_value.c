@@ -3,14 +3,13 @@
 #include "config_table.h"
 
 #include "config.h"
+#include "guard.h"
 
 #include "../proto/error.h"
 
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-
-#define THRESHOLD_NONE (-2.0)
 
 static const struct {
 	const char *suffix;
@@ -25,7 +24,12 @@ static const char *const levels[] = {
 	[LOG_LEVEL_INFO] = "info",
 	[LOG_LEVEL_DEBUG] = "debug",
 };
-static const char *const modes[] = {[CONFIG_MODE_EXACT] = "exact", [CONFIG_MODE_THRESHOLD] = "threshold"};
+static const char *const modes[] = {
+	[CONFIG_MODE_EXACT] = "exact",
+	[CONFIG_MODE_SHADOW] = "shadow",
+	[CONFIG_MODE_THRESHOLD] = "threshold",
+	[CONFIG_MODE_CALIBRATED] = "calibrated",
+};
 static const char *const contexts[] = {"all", "system", "label"};
 
 #define COUNT_OF(list) (sizeof(list) / sizeof((list)[0]))
@@ -37,6 +41,11 @@ static size_t find_word(const char *const *words, size_t count, struct slice wor
 	while (i < count && !slice_equal(slice_of(words[i]), word))
 		i++;
 	return i;
+}
+
+const char *config_mode_name(enum config_mode mode)
+{
+	return modes[mode];
 }
 
 enum log_level config_log_level(const struct config *config)
@@ -85,14 +94,19 @@ static int set_number(const struct config_entry *entry, void *field, const char 
 	return 0;
 }
 
+static bool may_be_none(enum config_kind kind)
+{
+	return kind == CONFIG_COSINE_NONE || kind == CONFIG_WEIGHT_NONE;
+}
+
 static int set_real(const struct config_entry *entry, void *field, const char *text)
 {
-	double low = entry->kind == CONFIG_PRICE ? (double)entry->min : -1.0;
-	double high = entry->kind == CONFIG_PRICE ? (double)entry->max : 1.0;
+	bool is_cosine = entry->kind == CONFIG_COSINE || entry->kind == CONFIG_COSINE_NONE;
+	double low = is_cosine ? -1.0 : (double)entry->min, high = is_cosine ? 1.0 : (double)entry->max;
 	char *end;
 
-	if (entry->kind == CONFIG_COSINE_NONE && strcmp(text, "none") == 0) {
-		*(double *)field = THRESHOLD_NONE;
+	if (may_be_none(entry->kind) && strcmp(text, "none") == 0) {
+		*(double *)field = CONFIG_NONE;
 		return 0;
 	}
 	/* strtod(3) also knows words and hexadecimal digits, which nobody means here. */
@@ -211,8 +225,7 @@ static int set_text(const struct config_entry *entry, char **field, const char *
 
 /* ---- lists ---- */
 
-/* Takes the next item of a list with commas; blanks around it are left out. Returns false at the end. */
-static bool next_item(const char **list, struct slice *item)
+bool config_next_item(const char **list, struct slice *item)
 {
 	const char *p = *list;
 
@@ -255,7 +268,7 @@ static int set_models(const struct config_entry *entry, struct config_upstream *
 {
 	struct slice item;
 
-	while (next_item(&text, &item)) {
+	while (config_next_item(&text, &item)) {
 		if (item.length == 0 && !text)
 			return 0;
 		int error = add_model(entry, upstream, item);
@@ -274,7 +287,7 @@ static int set_context(char **field, const char *text)
 	if (strcmp(text, "any") == 0)
 		(void)strncpy(joined, text, sizeof(joined) - 1);
 	else
-		while (next_item(&text, &item)) {
+		while (config_next_item(&text, &item)) {
 			size_t word = find_word(contexts, COUNT_OF(contexts), item);
 			if (word == COUNT_OF(contexts) || seen[word])
 				return ERROR_INVALID;
@@ -301,6 +314,14 @@ static int set_mode(enum config_mode *field, const char *text)
 	return 0;
 }
 
+static int set_switch(uint64_t *field, const char *text)
+{
+	if (strcmp(text, "on") != 0 && strcmp(text, "off") != 0)
+		return ERROR_INVALID;
+	*field = text[1] == 'n';
+	return 0;
+}
+
 /* ---- every kind ---- */
 
 int config_value_set(const struct config_entry *entry, void *base, const char *text)
@@ -317,7 +338,14 @@ int config_value_set(const struct config_entry *entry, void *base, const char *t
 	case CONFIG_PRICE:
 	case CONFIG_COSINE:
 	case CONFIG_COSINE_NONE:
+	case CONFIG_WEIGHT_NONE:
 		return set_real(entry, field, text);
+	case CONFIG_GUARDS:
+		return config_guards_set(field, text);
+	case CONFIG_OPPOSITES:
+		return config_opposites_set(field, text);
+	case CONFIG_SWITCH:
+		return set_switch(field, text);
 	case CONFIG_MODE:
 		return set_mode(field, text);
 	case CONFIG_CONTEXT:
@@ -341,6 +369,8 @@ int config_value_copy(const struct config_entry *entry, void *to, const void *fr
 
 	if (entry->kind == CONFIG_MODE) {
 		*(enum config_mode *)target = *(const enum config_mode *)source;
+	} else if (entry->kind == CONFIG_OPPOSITES) {
+		return config_opposites_set(target, guard_words_text(*(struct guard_words *const *)source));
 	} else if (!is_text(entry->kind)) {
 		memcpy(target, source, sizeof(uint64_t));
 	} else {
@@ -358,8 +388,9 @@ void config_value_swap(const struct config_entry *entry, void *a, void *b)
 {
 	void *one = (char *)a + entry->offset, *other = (char *)b + entry->offset;
 	size_t size = entry->kind == CONFIG_MODE ? sizeof(enum config_mode)
-		      : is_text(entry->kind)     ? sizeof(char *)
+		      : is_text(entry->kind) || entry->kind == CONFIG_OPPOSITES ? sizeof(char *)
 						 : sizeof(uint64_t);
+	_Static_assert(sizeof(struct config_guards) == sizeof(uint64_t), "what is no text is exchanged as 8 bytes");
 	unsigned char kept[sizeof(uint64_t)];
 
 	memcpy(kept, one, size);
@@ -372,6 +403,10 @@ void config_value_free(const struct config_entry *entry, void *base)
 	if (is_text(entry->kind)) {
 		char **field = (char **)((char *)base + entry->offset);
 		free(*field);
+		*field = NULL;
+	} else if (entry->kind == CONFIG_OPPOSITES) {
+		struct guard_words **field = (struct guard_words **)((char *)base + entry->offset);
+		guard_words_destroy(*field);
 		*field = NULL;
 	} else if (entry->kind == CONFIG_MODEL_LIST) {
 		struct config_upstream *upstream = base;
@@ -415,15 +450,24 @@ int config_value_show(const struct config_entry *entry, const void *base, struct
 	case CONFIG_PRICE:
 	case CONFIG_COSINE:
 	case CONFIG_COSINE_NONE:
-		if (entry->kind == CONFIG_COSINE_NONE && *(const double *)field < -1.0)
+	case CONFIG_WEIGHT_NONE:
+		if (may_be_none(entry->kind) && *(const double *)field <= CONFIG_NONE)
 			return buffer_append(out, "none", 4);
 		return buffer_printf(out, "%.15g", *(const double *)field);
 	case CONFIG_MODE: {
 		const char *word = modes[*(const enum config_mode *)field];
 		return buffer_append(out, word, strlen(word));
 	}
+	case CONFIG_SWITCH:
+		return buffer_printf(out, "%s", *(const uint64_t *)field ? "on" : "off");
 	case CONFIG_MODEL_LIST:
 		return show_models(base, out);
+	case CONFIG_GUARDS:
+		return config_guards_show(field, out);
+	case CONFIG_OPPOSITES: {
+		const char *words = guard_words_text(*(struct guard_words *const *)field);
+		return buffer_append(out, words, strlen(words));
+	}
 	default: {
 		const char *text = *(char *const *)field;
 		return buffer_append(out, text ? text : "", text ? strlen(text) : 0);
@@ -452,6 +496,15 @@ static int allow_size(const struct config_entry *entry, struct buffer *out)
 	return error;
 }
 
+static int allow_guards(struct buffer *out)
+{
+	int error = buffer_printf(out, "NAME:on, NAME:off or NAME:shadow with a comma between; names: all");
+
+	for (int guard = 0; !error && guard < GUARD_COUNT; guard++)
+		error = buffer_printf(out, ", %s", guard_name((enum guard)guard));
+	return error;
+}
+
 int config_value_allowed(const struct config_entry *entry, struct buffer *out)
 {
 	unsigned long long max = entry->max;
@@ -460,7 +513,7 @@ int config_value_allowed(const struct config_entry *entry, struct buffer *out)
 	case CONFIG_TEXT:
 		return buffer_printf(out, "%s%llu characters without blanks", entry->min ? "1 to " : "at most ", max);
 	case CONFIG_PATH:
-		return buffer_printf(out, "an absolute path of at most %llu bytes", max);
+		return buffer_printf(out, "an absolute path of at most %llu bytes%s", max, entry->min ? "" : ", or empty");
 	case CONFIG_ENV:
 		return buffer_printf(out, "the name of an environment variable: A-Z a-z 0-9 _, at most %llu", max);
 	case CONFIG_CREDENTIAL:
@@ -475,7 +528,7 @@ int config_value_allowed(const struct config_entry *entry, struct buffer *out)
 	case CONFIG_LEVEL:
 		return buffer_printf(out, "error, warning, info or debug");
 	case CONFIG_MODE:
-		return buffer_printf(out, "exact or threshold");
+		return buffer_printf(out, "exact, shadow, threshold or calibrated");
 	case CONFIG_CONTEXT:
 		return buffer_printf(out, "any, or some of all, system, label with a comma between");
 	case CONFIG_MODEL_LIST:
@@ -499,6 +552,16 @@ int config_value_allowed(const struct config_entry *entry, struct buffer *out)
 		return buffer_printf(out, "a similarity from -1 to 1");
 	case CONFIG_COSINE_NONE:
 		return buffer_printf(out, "none, or a similarity from -1 to 1");
+	case CONFIG_WEIGHT_NONE:
+		return allow_number(entry, "none, or a number", out);
+	case CONFIG_GUARDS:
+		return allow_guards(out);
+	case CONFIG_SWITCH:
+		return buffer_printf(out, "on or off");
+	case CONFIG_OPPOSITES:
+		return buffer_printf(out, "pairs WORD/WORD with a comma between: words of 1 to 64 bytes without blanks, at most "
+					  "%d pairs",
+				     GUARD_PAIRS);
 	}
 	return ERROR_INTERNAL;
 }

@@ -54,6 +54,7 @@ struct conn {
 	const char *why;
 	uint64_t number;
 	uid_t uid;
+	pid_t pid;
 	bool is_admin, is_reading, is_writing;
 	bool lingers;       /* after CONN_FINISHING; else it closes */
 	bool is_behind;     /* whole messages may be left in `in` */
@@ -108,6 +109,11 @@ uint64_t conn_number(const struct conn *conn)
 unsigned conn_uid(const struct conn *conn)
 {
 	return conn->uid;
+}
+
+int conn_pid(const struct conn *conn)
+{
+	return conn->pid;
 }
 
 void conn_wake(struct conn *conn)
@@ -535,6 +541,7 @@ static int take_credentials(struct conn *conn, int fd)
 	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &length) != 0)
 		return ERROR_INTERNAL;
 	conn->uid = peer.uid;
+	conn->pid = peer.pid;
 	conn->is_admin = peer.uid == 0 || peer.uid == geteuid() ||
 			 (server->has_admin_group && (peer.gid == server->admin_gid || is_in_group(fd, server->admin_gid)));
 	return 0;

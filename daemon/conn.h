@@ -46,7 +46,8 @@ bool conn_is_admin(const struct conn *conn);
 /* Returns the connection's number, as in the log. */
 uint64_t conn_number(const struct conn *conn);
 
-/* Returns the user id of the peer. */
+/* Returns the user id of the peer, and its process id (0 = in another namespace of processes). */
 unsigned conn_uid(const struct conn *conn);
+int conn_pid(const struct conn *conn);
 
 #endif

@@ -22,7 +22,7 @@ struct entry {
 	struct slice model;
 	struct slice finish_reason;
 	struct slice usage;   /* raw MessagePack map of integers, or absent */
-	struct slice request; /* raw MessagePack map {model, upstream, parameters, context}, or absent */
+	struct slice request; /* raw MessagePack map {model, upstream, context, messages, parameters}, or absent */
 	struct slice tags;    /* the names, one space between; "" for none */
 	const float *vector;  /* unit length, or NULL */
 	unsigned dimensions;

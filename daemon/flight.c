@@ -7,6 +7,7 @@
 
 #include "clock.h"
 #include "memory_cache.h"
+#include "pair.h"
 #include "pack.h"
 #include "replica.h"
 
@@ -126,7 +127,7 @@ static void take_reads(struct flight *flight)
 		flight->service->metrics.embedding_cache_hits++;
 	}
 	take_generation(flight, flight->read.generation);
-	if (!entry)
+	if (!entry || flight->kind == FLIGHT_EXPLAIN)
 		return;
 	flight->read.entry = NULL;
 	const struct alias *alias = flight->read.has_alias ? &flight->read.alias : NULL;
@@ -205,6 +206,10 @@ static bool start_search(struct flight *flight)
 
 	if (!flight->vector || !riders_want_search(flight))
 		return false;
+	if (!pair_known(flight->service)) {
+		flight->missed = REASON_verdicts_unknown;
+		return false;
+	}
 	flight->search = (struct index_search){.done = search_came, .data = flight};
 	flight->step_us = clock_us();
 	int outcome = index->ops->search(index->state, &flight->search, &flight->scope, flight->vector, flight->dimensions,
@@ -385,10 +390,15 @@ void flight_step(struct flight *flight)
 			continue;
 
 		case FLIGHT_FETCH:
+			if (flight->kind == FLIGHT_EXPLAIN) {
+				flight_explain_to(flight, flight->riders);
+				return flight_end(flight);
+			}
 			if (serve_candidates(flight))
 				return;
 			riders_join_by_meaning(flight);
 			riders_miss(flight);
+			riders_note(flight);
 			if (!flight->riders)
 				return flight_end(flight);
 			flight->state = FLIGHT_CHAT;
@@ -431,6 +441,7 @@ static void serve_candidates_and_go_on(struct flight *flight)
 	}
 	if (serve_candidates(flight))
 		return;
+	riders_note(flight);
 	if (!flight->is_chatting)
 		flight_fail(flight, &flight->fault);
 	else if (!flight->riders)

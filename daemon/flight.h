@@ -10,6 +10,7 @@
 
 #include "result.h"
 
+struct candidate;
 struct config_namespace;
 struct config_upstream;
 struct flight;
@@ -17,6 +18,27 @@ struct flights;
 struct request;
 struct rider;
 struct service;
+
+/* Why a question would be answered so; everything is good only until the return. */
+struct explanation {
+	const struct candidate *candidates; /* of its scope, nearest first; guards and verdicts looked at for all */
+	size_t count;
+	uint32_t gone;
+	const struct policy *policy;
+	struct decision decision;
+	const struct config_namespace *space;
+	const struct request *request;
+	const struct identity *identity, *scope;
+	bool compared;
+	enum reason missed; /* why meaning could not be compared, or REASON_NONE */
+	const float *vector; /* or NULL */
+	unsigned dimensions;
+	struct slice text, model, upstream;
+	const struct entry *stored; /* under its own identity, or by `alias`; or NULL */
+	const struct alias *alias;
+	enum reason stored_reason; /* why that would not be served */
+	uint64_t embedding_us, search_us;
+};
 
 /* What a flight tells its riders; one constant table in call.c. Every function but `more` means that the rider has left the
  * flight. All may be called before flight_ask() and its like return. */
@@ -29,6 +51,8 @@ struct rider_ops {
 	void (*more)(struct rider *rider);
 	/* There is no answer. */
 	void (*failed)(struct rider *rider, const struct fault *fault);
+	/* `explain`: what is known. */
+	void (*explained)(struct rider *rider, const struct explanation *explanation);
 	/* `add`: stored in "redis", "queued" or "memory", under `entry`. */
 	void (*added)(struct rider *rider, const struct identity *entry, const char *stored);
 };
@@ -39,6 +63,9 @@ struct rider {
 	struct policy policy;
 	bool only;     /* never ask the model: `cache: only`, and look-ups */
 	bool no_store; /* keep nothing new for this one */
+	uint64_t number; /* of the request, in the log of decisions */
+	unsigned uid;    /* of the caller */
+	int pid;
 
 	/* the flight's */
 	struct flight *flight; /* NULL = rides none */
@@ -46,10 +73,11 @@ struct rider {
 	struct rider *prev, *next;
 	struct answer_cursor cursor;
 	bool opened; /* it is for this one that the model is asked; the others share the answer */
-	bool joined; /* came from another wording, of this similarity and identity */
+	bool joined; /* came from another wording, of this similarity, identity and digest of its text */
 	double similarity;
-	struct identity asked;
+	struct identity asked, asked_digest;
 	enum reason reason; /* why it was not served from what is stored */
+	bool noted;         /* its decision is in the log */
 };
 
 /* One question, checked and resolved. Slices point into `message`, which is copied when a flight is opened. */
@@ -80,6 +108,9 @@ int flight_ask(struct service *service, struct rider *rider, const struct questi
 /* Looks the question up on a flight of its own: never asks the model, keeps nothing but the embedding. As flight_ask(). */
 int flight_lookup(struct service *service, struct rider *rider, const struct question *question, struct fault *fault);
 
+/* Finds out what would be served and why, on a flight of its own: keeps nothing but the embedding. As flight_ask(). */
+int flight_explain(struct service *service, struct rider *rider, const struct question *question, struct fault *fault);
+
 /* Stores request->answer. As flight_ask(). */
 int flight_add(struct service *service, struct rider *rider, const struct question *question, struct fault *fault);
 
@@ -108,6 +139,10 @@ struct forget {
 
 /* Flights of what is removed or replaced are not joined any more, and store nothing; those that went on for the cache alone end. */
 void flights_forget(struct flights *flights, const struct forget *forget);
+
+/* The pair of texts with these digests must not share an answer from now on, in no scope of `namespace`: an answer in the air gets
+ * no alias for the other wording, and riders that came from it are told ERROR_UNAVAILABLE unless they have begun to read. */
+void flights_reject(struct flights *flights, struct slice namespace, const struct identity *a, const struct identity *b);
 
 /* Something stored was removed or replaced: what is being read from Redis right now must not be kept. */
 void flights_distrust_reads(struct flights *flights);

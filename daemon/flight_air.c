@@ -151,9 +151,32 @@ void flight_hide(struct flight *flight)
 		scope_free(flight->service->flights, scope);
 }
 
-/* Finds the nearest of the first `rows` of a block. */
-static void scan_block(const struct flight_scope *scope, size_t block, size_t rows, const float *query, float *best,
-		       struct flight **nearest)
+/* The nearest so far, best first. */
+struct nearest {
+	struct flight *flights[FLIGHT_NEAR];
+	float products[FLIGHT_NEAR];
+	size_t count;
+};
+
+static void nearest_add(struct nearest *nearest, struct flight *flight, float product)
+{
+	size_t place = nearest->count;
+
+	if (nearest->count < FLIGHT_NEAR)
+		nearest->count++;
+	else if (!(product > nearest->products[--place]))
+		return;
+	for (; place > 0 && product > nearest->products[place - 1]; place--) {
+		nearest->products[place] = nearest->products[place - 1];
+		nearest->flights[place] = nearest->flights[place - 1];
+	}
+	nearest->products[place] = product;
+	nearest->flights[place] = flight;
+}
+
+/* Looks at the first `rows` of a block. */
+static void scan_block(const struct flight_scope *scope, size_t block, size_t rows, const float *query,
+		       struct nearest *nearest)
 {
 	index_kernel *kernel = index_kernel_select();
 	size_t stride = INDEX_STRIDE(scope->dimensions);
@@ -162,33 +185,32 @@ static void scan_block(const struct flight_scope *scope, size_t block, size_t ro
 	for (size_t from = 0; from < rows; from += SLICE_ROWS) {
 		size_t count = rows - from < SLICE_ROWS ? rows - from : SLICE_ROWS;
 		kernel(scope->rows[block] + from * stride, count, stride, query, products);
-		for (size_t i = 0; i < count; i++) {
-			if (*nearest && !(products[i] > *best))
-				continue;
-			*best = products[i];
-			*nearest = scope->flights[block][from + i];
-		}
+		for (size_t i = 0; i < count; i++)
+			nearest_add(nearest, scope->flights[block][from + i], products[i]);
 	}
 }
 
-struct flight *flight_nearest(const struct flight *flight, double *similarity)
+size_t flight_nearest(const struct flight *flight, struct flight_near near[])
 {
 	struct flight_scope *scope = scope_find(flight->service->flights, &flight->scope);
-	struct flight *nearest = NULL;
-	float best = 0;
+	struct nearest nearest = {.count = 0};
 
 	if (!scope || scope->dimensions != flight->dimensions)
-		return NULL;
+		return 0;
 	float *query = aligned_alloc(INDEX_ALIGNMENT, INDEX_STRIDE(flight->dimensions) * sizeof(float));
 	if (!query)
-		return NULL;
+		return 0;
 	fill_row(query, flight->vector, flight->dimensions);
 	for (size_t block = 0; block < BLOCKS && rows_before(block) < scope->count; block++) {
 		size_t rest = scope->count - rows_before(block), rows = (size_t)BLOCK_FIRST << block;
-		scan_block(scope, block, rest < rows ? rest : rows, query, &best, &nearest);
+		scan_block(scope, block, rest < rows ? rest : rows, query, &nearest);
 	}
 	free(query);
 	/* The decision is made on what a search would measure. */
-	*similarity = index_cosine(flight->vector, nearest->vector, flight->dimensions);
-	return nearest;
+	for (size_t i = 0; i < nearest.count; i++) {
+		near[i].flight = nearest.flights[i];
+		near[i].similarity =
+			index_cosine(flight->vector, nearest.flights[i]->vector, flight->dimensions);
+	}
+	return nearest.count;
 }

@@ -38,7 +38,7 @@ static uint64_t alias_lifetime_ms(const struct flight *flight, const struct entr
 }
 
 static void keep_alias(struct flight *flight, const struct entry *entry, const struct identity *identity,
-		       const struct identity *digest, double similarity)
+		       const struct identity *digest, double similarity, double score)
 {
 	struct service *service = flight->service;
 	struct alias alias = {
@@ -47,7 +47,7 @@ static void keep_alias(struct flight *flight, const struct entry *entry, const s
 		.entry_created_ms = entry->created_ms,
 		.generation = entry->generation,
 		.similarity = similarity,
-		.score = similarity,
+		.score = score,
 		.kind = ALIAS_PROMOTED,
 		.expire_ms = alias_lifetime_ms(flight, entry),
 	};
@@ -62,28 +62,47 @@ static void keep_alias(struct flight *flight, const struct entry *entry, const s
 	service->metrics.aliases_stored++;
 }
 
-void flight_keep_alias(struct flight *flight, const struct entry *entry, double similarity)
+void flight_keep_alias(struct flight *flight, const struct entry *entry, double similarity, double score)
 {
 	if (flight->forgotten || flight->space->alias_ttl == 0 || flight->traits.never_store)
 		return;
-	keep_alias(flight, entry, &flight->identity, &flight->digest, similarity);
+	keep_alias(flight, entry, &flight->identity, &flight->digest, similarity, score);
 }
 
-/* What was asked, for `explain`: {model, upstream, parameters, context}. */
+/* Sixteen hex digits of the digest of all that is sent but the compared text; "" where nothing is compared. */
+static struct slice messages_of(const struct flight *flight, char hex[IDENTITY_HEX])
+{
+	const struct identity_source source = {
+		.prompt = flight->request.prompt,
+		.messages = flight->request.messages,
+		.question = flight->request.question,
+		.context = flight->request.context,
+	};
+	struct identity digest;
+
+	if (!flight->compared || identity_messages(flight->service->hasher, &source, flight->text, &digest) != 0)
+		return SLICE("");
+	identity_hex(&digest, hex);
+	return (struct slice){hex, 16};
+}
+
+/* What was asked, for `explain`: {model, upstream, context, messages, parameters}. */
 static int describe_request(const struct flight *flight, struct buffer *out)
 {
 	struct slice context = flight->request.context.data ? flight->request.context : SLICE("all");
 	struct slice parameters = flight->request.parameters;
+	char hex[IDENTITY_HEX];
 	msgpack_packer pack;
 	int error = buffer_reserve(out, 256 + flight->model.length + context.length + parameters.length);
 
 	if (error)
 		return error;
 	pack = pack_to(out);
-	msgpack_pack_map(&pack, 4);
+	msgpack_pack_map(&pack, 5);
 	pack_named_text(&pack, "model", flight->model);
 	pack_named_text(&pack, "upstream", flight->upstream ? slice_of(flight->upstream->name) : SLICE(""));
 	pack_named_text(&pack, "context", context);
+	pack_named_text(&pack, "messages", messages_of(flight, hex));
 	pack_key(&pack, "parameters");
 	if (parameters.data)
 		return buffer_append(out, parameters.data, parameters.length);
@@ -117,7 +136,8 @@ static void write_came(struct store_write *write, int error)
 static void keep_wordings(struct flight *flight, const struct entry *entry)
 {
 	for (struct flight_wording *wording = flight->wordings; wording; wording = wording->next)
-		keep_alias(flight, entry, &wording->identity, &wording->digest, wording->similarity);
+		keep_alias(flight, entry, &wording->identity, &wording->digest, wording->similarity,
+			   wording->score);
 }
 
 /* Puts the entry where it belongs: memory, the index, Redis. Returns whether Redis's reply is awaited. */

@@ -18,8 +18,9 @@
 #define HASH_NONFATAL_OOM 1
 #endif
 #include <uthash.h>
+#include <utlist.h>
 
-enum flight_kind { FLIGHT_ASK, FLIGHT_LOOKUP, FLIGHT_ADD };
+enum flight_kind { FLIGHT_ASK, FLIGHT_LOOKUP, FLIGHT_EXPLAIN, FLIGHT_ADD };
 
 enum flight_state {
 	FLIGHT_NEW,    /* nothing yet */
@@ -36,7 +37,7 @@ enum flight_state {
 struct flight_wording {
 	struct flight_wording *next;
 	struct identity identity, digest;
-	double similarity;
+	double similarity, score;
 };
 
 #define FLIGHT_WORDINGS 1024
@@ -87,6 +88,7 @@ struct flight {
 	float *vector;
 	bool is_new; /* it comes from the embedder, not from Redis */
 	unsigned dimensions;
+	size_t weighed;     /* so many candidates were compared with the question by guards and verdicts */
 	uint32_t gone;      /* candidates that are not there any more */
 	int fetching;       /* the candidate being read, or -1 */
 	enum reason missed; /* why meaning could not be compared at all */
@@ -153,6 +155,9 @@ void riders_remove(struct rider *rider);
 /* Whether the question's vector is of use, and whether somebody may be served by it. */
 bool riders_want_meaning(const struct flight *flight);
 bool riders_want_search(const struct flight *flight);
+/* Returns why the rider would not be served `entry`, found under the flight's identity (by `alias`, if not NULL), or REASON_NONE. */
+enum reason riders_why_not_stored(const struct flight *flight, const struct rider *rider, const struct entry *entry,
+				  const struct alias *alias, enum tier tier, uint64_t now_ms);
 /* Serves every rider whose policy allows `entry`, found under the flight's identity (by `alias`, if not NULL). */
 void riders_serve_exact(struct flight *flight, const struct entry *entry, const struct alias *alias, enum tier tier);
 /* Returns the best candidate that some rider would be served, or -1; notes for the others why not. */
@@ -167,6 +172,8 @@ void riders_ask(struct flight *flight);
 void riders_fail(struct flight *flight, const struct fault *fault);
 /* Riders that never ask the model leave with a miss. */
 void riders_miss(struct flight *flight);
+/* The others wait for the model from now on: the log of decisions is told why. */
+void riders_note(struct flight *flight);
 /* There is more to read. */
 void riders_tell(struct flight *flight);
 /* The entry of an `add` is stored, or not. */
@@ -177,14 +184,42 @@ void flight_take_tags(struct flight *flight, const struct slice *tags, size_t co
 void flight_forget_wording(struct flight *flight, const struct identity *digest);
 void flight_free_wordings(struct flight *flight);
 
+/* flight_decide.c: what decisions are made on, and who is told */
+
+/* Compares the candidates with the question, as far as they can matter to its riders. */
+void flight_weigh(struct flight *flight);
+/* decide(), for one rider. */
+struct decision flight_decide(const struct flight *flight, const struct rider *rider, uint64_t now_ms);
+/* What a rider was served. */
+struct served {
+	const struct identity *entry;
+	struct slice question, model;
+	double similarity, score;
+	uint64_t created_ms;
+	int alias_kind; /* enum alias_kind, or -1 */
+};
+/* Tells the log of decisions of one, once for a rider; `served` NULL = nothing was. */
+void flight_note(const struct flight *flight, struct rider *rider, enum tier tier, const struct decision *decision,
+		 const struct served *served);
+/* The same for a rider that nothing stored was served to, if meaning had a say. */
+void flight_note_missed(const struct flight *flight, struct rider *rider, enum tier tier);
+/* Tells an `explain` everything; the rider leaves. */
+void flight_explain_to(struct flight *flight, struct rider *rider);
+
 /* flight_air.c: who can be joined by meaning */
 
 /* From here on, and until flight_hide(), it can be joined by meaning. */
 void flight_show(struct flight *flight);
 void flight_hide(struct flight *flight);
-/* Finds the visible flight of the same scope whose question is nearest to that of `flight`, which has a vector; NULL if there is
- * none. */
-struct flight *flight_nearest(const struct flight *flight, double *similarity);
+/* One that could be joined. */
+struct flight_near {
+	struct flight *flight;
+	double similarity;
+};
+/* Finds the visible flights of the same scope whose questions are nearest to that of `flight`, which has a vector: at most
+ * FLIGHT_NEAR, nearest first. Returns how many. */
+size_t flight_nearest(const struct flight *flight, struct flight_near near[]);
+#define FLIGHT_NEAR 4
 
 /* flight_keep.c: what is stored of a flight */
 
@@ -193,7 +228,7 @@ bool flight_is_cacheable(const struct flight *flight);
 /* Keeps in memory what Redis had. */
 void flight_keep_read(struct flight *flight, const struct entry *entry, const struct alias *alias);
 /* Keeps the flight's wording as an alias of `entry`. */
-void flight_keep_alias(struct flight *flight, const struct entry *entry, double similarity);
+void flight_keep_alias(struct flight *flight, const struct entry *entry, double similarity, double score);
 /* Keeps the model's answer, if it is complete; or that of an `add`. Returns whether Redis's reply is awaited. */
 bool flight_keep_answer(struct flight *flight);
 bool flight_keep_added(struct flight *flight);

@@ -1,13 +1,13 @@
 /* Who rides a flight, and who is served from what is stored: each rider by its own policy. */
 #include "flight_private.h"
 
-#include "clock.h"
 #include "memory_cache.h"
+#include "pair.h"
 #include "replica.h"
+#include "verdicts.h"
 
 #include <stdlib.h>
 #include <string.h>
-#include <utlist.h>
 
 void riders_add(struct flight *flight, struct rider *rider)
 {
@@ -136,33 +136,57 @@ static enum reason decide_stale(const struct entry *entry, const struct policy *
 	return decide_exact(&fresh, policy, now_ms);
 }
 
+enum reason riders_why_not_stored(const struct flight *flight, const struct rider *rider, const struct entry *entry,
+				 const struct alias *alias, enum tier tier, uint64_t now_ms)
+{
+	const struct pair_asked asked = {flight->request.namespace, flight->text, &flight->digest};
+	const struct pair_entry pair = {entry->question, &entry->identity, entry->created_ms};
+
+	if (verdicts_quarantined(flight->service->verdicts, asked.namespace, &entry->identity, entry->created_ms))
+		return REASON_quarantined;
+	if (tier == TIER_STALE)
+		return decide_stale(entry, &rider->policy, now_ms);
+	if (!alias)
+		return decide_exact(entry, &rider->policy, now_ms);
+	if (!pair_known(flight->service))
+		return REASON_verdicts_unknown;
+	const struct pair_facts facts = pair_look(flight->service, flight->space, &asked, &pair);
+	return decide_alias(alias, &facts, entry, &rider->policy, now_ms);
+}
+
+/* An alias is what a decision by meaning has left behind. */
+static void note_alias(struct flight *flight, struct rider *rider, const struct entry *entry, const struct alias *alias,
+		       enum tier tier)
+{
+	const struct decision decision = {.serve = true, .plain = !rider->policy.calibrated, .score = alias->score};
+	const struct served served = {&entry->identity,   entry->question, entry->model, alias->similarity, alias->score,
+				      entry->created_ms, (int)alias->kind};
+
+	flight_note(flight, rider, tier, &decision, &served);
+}
+
 void riders_serve_exact(struct flight *flight, const struct entry *entry, const struct alias *alias, enum tier tier)
 {
 	uint64_t now_ms = deadlines_now_ms(flight->service->deadlines);
 	struct rider *rider, *next;
 
 	DL_FOREACH_SAFE (flight->riders, rider, next) {
-		enum reason reason = tier == TIER_STALE ? decide_stale(entry, &rider->policy, now_ms)
-				     : alias            ? decide_alias(alias, entry, &rider->policy, now_ms)
-							: decide_exact(entry, &rider->policy, now_ms);
 		if (!is_waiting(rider))
 			continue;
+		enum reason reason = riders_why_not_stored(flight, rider, entry, alias, tier, now_ms);
 		if (reason != REASON_NONE) {
 			rider->reason = reason;
 			continue;
 		}
 		struct result result = result_of_entry(flight, entry, tier);
 		result.similarity = alias ? alias->similarity : 1.0;
+		if (alias)
+			note_alias(flight, rider, entry, alias, tier);
 		serve(rider, &result);
 	}
 }
 
 /* ---- by meaning ---- */
-
-static struct decision decide_for(const struct flight *flight, const struct rider *rider, uint64_t now_ms)
-{
-	return decide(flight->search.candidates, flight->search.count, flight->gone, &rider->policy, now_ms);
-}
 
 int riders_wanted_candidate(struct flight *flight)
 {
@@ -170,10 +194,11 @@ int riders_wanted_candidate(struct flight *flight)
 	struct rider *rider;
 	int wanted = -1;
 
+	flight_weigh(flight);
 	DL_FOREACH (flight->riders, rider) {
 		if (!is_waiting(rider))
 			continue;
-		struct decision decision = decide_for(flight, rider, now_ms);
+		struct decision decision = flight_decide(flight, rider, now_ms);
 		if (decision.serve && (wanted < 0 || (int)decision.index < wanted))
 			wanted = (int)decision.index;
 		if (decision.serve)
@@ -190,15 +215,20 @@ void riders_serve_candidate(struct flight *flight, size_t index, const struct en
 	uint64_t now_ms = deadlines_now_ms(flight->service->deadlines);
 	struct rider *rider, *next;
 	bool is_wanted = false;
+	double score = 0;
 
 	/* It may have been overwritten since the search; what was read is what counts. */
 	candidate->created_at_ms = entry->created_at_ms;
 	candidate->fresh_until_at_ms = entry->fresh_until_at_ms;
 	candidate->expires_at_ms = entry->expires_at_ms;
 	DL_FOREACH (flight->riders, rider) {
-		struct decision decision = decide_for(flight, rider, now_ms);
-		if (is_waiting(rider) && !rider->no_store && decision.serve && decision.index == index)
+		struct decision decision = flight_decide(flight, rider, now_ms);
+		/* A lone entry may have a neighbour tomorrow, and is then decided about by other rules than today. */
+		bool is_lone = rider->policy.calibrated && decision.plain;
+		if (is_waiting(rider) && !rider->no_store && decision.serve && decision.index == index && !is_lone) {
 			is_wanted = true;
+			score = decision.score;
+		}
 	}
 	/* The entry may be memory's own, and gone once something else is put there: what the alias needs of it is copied. */
 	const struct entry brief = {.identity = entry->identity,
@@ -207,15 +237,18 @@ void riders_serve_candidate(struct flight *flight, size_t index, const struct en
 				    .expires_at_ms = entry->expires_at_ms};
 	double similarity = candidate->similarity;
 	DL_FOREACH_SAFE (flight->riders, rider, next) {
-		struct decision decision = decide_for(flight, rider, now_ms);
+		struct decision decision = flight_decide(flight, rider, now_ms);
 		if (!is_waiting(rider) || !decision.serve || decision.index != index)
 			continue;
 		struct result result = result_of_entry(flight, entry, TIER_SEMANTIC);
+		const struct served served = {&brief.identity, entry->question,  entry->model, similarity,
+					      decision.score,  brief.created_ms, -1};
 		result.similarity = similarity;
+		flight_note(flight, rider, TIER_SEMANTIC, &decision, &served);
 		serve(rider, &result);
 	}
 	if (is_wanted && flight->kind == FLIGHT_ASK)
-		flight_keep_alias(flight, &brief, similarity);
+		flight_keep_alias(flight, &brief, similarity, score);
 }
 
 void riders_miss(struct flight *flight)
@@ -228,98 +261,18 @@ void riders_miss(struct flight *flight)
 		struct result result = {.tier = TIER_MISS};
 		fill_timing(flight, &result);
 		fill_best(flight, rider, &result);
+		flight_note_missed(flight, rider, TIER_MISS);
 		riders_remove(rider);
 		rider->ops->miss(rider, &result);
 	}
 }
 
-/* ---- in the air ---- */
-
-/* Remembers the wording of `from`, so that it gets an alias when the answer of `to` is stored. */
-static void note_wording(struct flight *to, const struct flight *from, double similarity)
+void riders_note(struct flight *flight)
 {
-	if (to->wording_count == FLIGHT_WORDINGS)
-		return;
-	struct flight_wording *wording = malloc(sizeof(*wording));
-	if (!wording)
-		return;
-	*wording = (struct flight_wording){
-		.next = to->wordings, .identity = from->identity, .digest = from->digest, .similarity = similarity};
-	to->wordings = wording;
-	to->wording_count++;
-}
+	struct rider *rider;
 
-void riders_join_by_meaning(struct flight *flight)
-{
-	struct rider *rider, *next;
-	double similarity = 0.0;
-	bool has_moved = false, wants_alias = false;
-
-	if (flight->kind != FLIGHT_ASK || !flight->vector || !flight->compared || flight->forgotten)
-		return;
-	struct flight *other = flight_nearest(flight, &similarity);
-	if (!other)
-		return;
-	DL_FOREACH_SAFE (flight->riders, rider, next) {
-		if (rider->only || !decide_join(similarity, &rider->policy))
-			continue;
-		if (!has_moved && deadline_start(flight->service->deadlines, &other->due, 0) != 0)
-			return;
-		riders_remove(rider);
-		riders_add(other, rider);
-		rider->joined = true;
-		rider->similarity = similarity;
-		rider->asked = flight->identity;
-		has_moved = true;
-		wants_alias = wants_alias || !rider->no_store;
-	}
-	if (!has_moved)
-		return;
-	flight->service->metrics.flights_joined_by_meaning++;
-	flight_take_tags(other, flight->tags, flight->tag_count);
-	if (!flight->riders && wants_alias)
-		note_wording(other, flight, similarity);
-}
-
-void flight_forget_wording(struct flight *flight, const struct identity *digest)
-{
-	struct flight_wording **at = &flight->wordings;
-
-	while (*at) {
-		struct flight_wording *wording = *at;
-		if (memcmp(&wording->digest, digest, sizeof(*digest)) != 0) {
-			at = &wording->next;
-			continue;
-		}
-		*at = wording->next;
-		flight->wording_count--;
-		free(wording);
-	}
-}
-
-void flight_free_wordings(struct flight *flight)
-{
-	while (flight->wordings) {
-		struct flight_wording *next = flight->wordings->next;
-		free(flight->wordings);
-		flight->wordings = next;
-	}
-}
-
-void flight_take_tags(struct flight *flight, const struct slice *tags, size_t count)
-{
-	for (size_t i = 0; i < count && flight->tag_count < LIMIT_TAGS; i++) {
-		bool is_there = false;
-		for (size_t k = 0; k < flight->tag_count; k++)
-			is_there = is_there || slice_equal(tags[i], flight->tags[k]);
-		if (is_there)
-			continue;
-		char *copy = strndup(tags[i].data, tags[i].length);
-		if (!copy)
-			return;
-		flight->tags_owned[flight->tag_count] = copy;
-		flight->tags[flight->tag_count++] = (struct slice){copy, tags[i].length};
-	}
+	DL_FOREACH (flight->riders, rider)
+		flight_note_missed(flight, rider, rider->opened ? TIER_UPSTREAM : TIER_COALESCED);
 }
 
 /* ---- the model's answer ---- */
@@ -358,7 +311,7 @@ void riders_fail(struct flight *flight, const struct fault *fault)
 	struct rider *rider, *next;
 
 	DL_FOREACH_SAFE (flight->riders, rider, next) {
-		struct decision decision = decide_for(flight, rider, now_ms);
+		struct decision decision = flight_decide(flight, rider, now_ms);
 		if (flight->fetching >= 0 && is_waiting(rider) && decision.serve &&
 		    decision.index == (size_t)flight->fetching)
 			continue;

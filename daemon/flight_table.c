@@ -213,6 +213,11 @@ int flight_lookup(struct service *service, struct rider *rider, const struct que
 	return flight_start(service, FLIGHT_LOOKUP, rider, question, fault);
 }
 
+int flight_explain(struct service *service, struct rider *rider, const struct question *question, struct fault *fault)
+{
+	return flight_start(service, FLIGHT_EXPLAIN, rider, question, fault);
+}
+
 int flight_add(struct service *service, struct rider *rider, const struct question *question, struct fault *fault)
 {
 	const struct forget forget = {.namespace = question->request->namespace, .identity = &question->identity};

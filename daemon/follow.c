@@ -18,6 +18,7 @@
 #include "store_private.h"
 
 #include <inttypes.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -98,15 +99,46 @@ static struct slice record_field(const struct redisReply *fields, const char *na
 	return (struct slice){NULL, 0};
 }
 
+/* What was said of the entry `key`. Returns whether the record tells it. */
+static bool read_said(const struct redisReply *fields, bool is_undo, const struct identity *entry,
+		      struct store_verdict *verdict)
+{
+	*verdict = (struct store_verdict){.is_undo = is_undo, .entry = *entry, .similarity = NAN};
+	if (identity_parse(record_field(fields, "question"), &verdict->question) != 0)
+		return false;
+	verdict->has_pair = identity_parse(record_field(fields, "own"), &verdict->own) == 0;
+	verdict->has_mark = fields_read_number(record_field(fields, "created_ms"), &verdict->created_ms) == 0 &&
+			    fields_read_number(record_field(fields, "expire_ms"), &verdict->expire_ms) == 0;
+	return true;
+}
+
+static void take_said(struct follow *follow, const struct redisReply *fields, struct slice op, struct slice namespace,
+		      const struct identity *key)
+{
+	bool is_undo = slice_equal(op, SLICE("undo"));
+	struct store_verdict verdict;
+
+	if (slice_equal(op, SLICE("forget"))) {
+		if (follow->events->text_removed)
+			follow->events->text_removed(follow->data, namespace, key);
+	} else if (is_undo || slice_equal(op, SLICE("verdict"))) {
+		if (follow->events->said && read_said(fields, is_undo, key, &verdict))
+			follow->events->said(follow->data, namespace, &verdict);
+	}
+}
+
 static void take_record(struct follow *follow, const struct redisReply *fields)
 {
 	struct slice op = record_field(fields, "op"), namespace = record_field(fields, "namespace");
 	uint64_t generation = fields_read_generation(record_field(fields, "generation"));
+	bool is_own = fields_read_generation(record_field(fields, "origin")) == follow->origin;
 	struct identity identity;
 
-	if (fields_read_generation(record_field(fields, "origin")) == follow->origin)
-		return;
 	if (!op.data || namespace.length == 0 || namespace.length >= STORE_NAMESPACE)
+		return;
+	if (slice_equal(op, SLICE("settings")) && follow->events->settings)
+		follow->events->settings(follow->data, namespace, is_own);
+	if (is_own)
 		return;
 	if (slice_equal(op, SLICE("flush"))) {
 		if (generation)
@@ -121,6 +153,8 @@ static void take_record(struct follow *follow, const struct redisReply *fields)
 		follow->events->alias(follow->data, namespace, &identity);
 	else if (slice_equal(op, SLICE("delete")))
 		follow->events->removed(follow->data, namespace, &identity);
+	else
+		take_said(follow, fields, op, namespace, &identity);
 }
 
 /* [[key, [[id, [field, value …]] …]]], or nil when nothing came. */
@@ -363,6 +397,11 @@ struct follow *follow_create(struct uv_loop_s *loop, struct deadlines *deadlines
 		return NULL;
 	}
 	return follow;
+}
+
+bool follow_is_other(const struct follow *follow)
+{
+	return follow->is_other;
 }
 
 void follow_destroy(struct follow *follow)

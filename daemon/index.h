@@ -19,6 +19,10 @@ struct candidate {
 	double similarity; /* plain cosine, rescored with the stored vector in double precision; in [-1, 1] */
 	uint64_t created_ms;
 	uint64_t created_at_ms, fresh_until_at_ms, expires_at_ms; /* of the entry, on this host's clock */
+	/* Filled in after the search, for the question at hand: */
+	uint32_t vetoes;               /* bits of guards */
+	bool rejected, quarantined;    /* by what people said */
+	double opinion;                /* cosine of the second embedder; NAN = there is none */
 	char *question; /* malloc'ed with the result, NUL-terminated; index_candidates_free() */
 	size_t question_length;
 };
@@ -30,7 +34,8 @@ struct index_search {
 	void *data;
 	struct candidate candidates[INDEX_CANDIDATES]; /* the receiver's: index_candidates_free() */
 	size_t count;
-	void *private;
+	void *private; /* the backend's; NULL while not pending */
+	bool is_elsewhere; /* the backend's */
 };
 
 /* What a backend does. Functions get the backend's own `state`. */
@@ -47,6 +52,10 @@ struct index_ops {
 	 * are there, `done` never comes), 0 (pending), or ERROR_INVALID (as for put), ERROR_BUSY (too many wait) or ERROR_MEMORY. */
 	int (*search)(void *state, struct index_search *search, const struct identity *scope, const float *vector,
 		      unsigned dimensions, uint64_t now_ms);
+	/* The same in all scopes of `namespace` but `except`, the nearest of all of them first; a namespace that is large is gone
+	 * through beside other searches, so this may take long. Scopes of other dimensions are passed over. */
+	int (*search_elsewhere)(void *state, struct index_search *search, struct slice namespace,
+				const struct identity *except, const float *vector, unsigned dimensions, uint64_t now_ms);
 	/* No callback comes any more. */
 	void (*cancel)(void *state, struct index_search *search);
 	/* Returns the bytes kept, and how many entries. */

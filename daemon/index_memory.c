@@ -11,6 +11,7 @@
 #include "index.h"
 
 #include "../proto/error.h"
+#include "index_elsewhere.h"
 #include "index_rows.h"
 #include "index_scan.h"
 #include "metrics.h"
@@ -65,6 +66,7 @@ struct index_memory {
 	struct job *waiting;
 	size_t waiting_count;
 	struct scan scans[INDEX_SCANS];
+	struct index_elsewhere *elsewhere; /* takes one of the places while it runs */
 	bool destroyed, idle_closed;
 };
 
@@ -153,24 +155,10 @@ static int job_results(const struct scored *scored, size_t count, struct index_s
 {
 	search->count = 0;
 	for (size_t i = 0; i < count && i < INDEX_CANDIDATES; i++) {
-		const struct index_item *item = scored[i].item;
-		char *question = malloc(item->question_length + 1);
-		if (!question) {
+		if (index_take_row(search, scored[i].item, scored[i].similarity) != 0) {
 			index_candidates_free(search);
 			return ERROR_MEMORY;
 		}
-		memcpy(question, item->question, item->question_length);
-		question[item->question_length] = 0;
-		search->candidates[search->count++] = (struct candidate){
-			.identity = item->identity,
-			.similarity = scored[i].similarity,
-			.created_ms = item->created_ms,
-			.created_at_ms = item->created_at_ms,
-			.fresh_until_at_ms = item->fresh_until_at_ms,
-			.expires_at_ms = item->expires_at_ms,
-			.question = question,
-			.question_length = item->question_length,
-		};
 	}
 	return 0;
 }
@@ -198,13 +186,28 @@ static void scan_work(uv_work_t *work)
 		   scan->count);
 }
 
+static struct scan *scan_free_place(struct index_memory *index)
+{
+	struct scan *place = NULL;
+	size_t taken = index_elsewhere_runs(index->elsewhere);
+
+	for (size_t i = 0; i < INDEX_SCANS; i++) {
+		if (index->scans[i].scope)
+			taken++;
+		else
+			place = &index->scans[i];
+	}
+	return taken < INDEX_SCANS ? place : NULL;
+}
+
 static void index_free(struct index_memory *index)
 {
 	for (size_t i = 0; i < INDEX_SCANS; i++)
 		if (index->scans[i].scope)
 			return;
-	if (!index->destroyed || !index->idle_closed)
+	if (!index->destroyed || !index->idle_closed || index_elsewhere_runs(index->elsewhere))
 		return;
+	index_elsewhere_destroy(index->elsewhere);
 	index_rows_destroy(index->rows);
 	free(index);
 }
@@ -248,15 +251,24 @@ static void on_scanned(uv_work_t *work, int status)
 		return;
 	}
 	tidy_later(index);
-	dispatch(index);
+	/* Where both wait, they take turns: what was not running now comes first. */
+	if (!index_elsewhere_runs(index->elsewhere))
+		index_elsewhere_go_on(index->elsewhere);
+	if (!index->destroyed)
+		dispatch(index);
 }
 
-static struct scan *scan_free_place(struct index_memory *index)
+/* A batch of a search elsewhere has left the thread pool. */
+static void on_elsewhere(void *data)
 {
-	for (size_t i = 0; i < INDEX_SCANS; i++)
-		if (!index->scans[i].scope)
-			return &index->scans[i];
-	return NULL;
+	struct index_memory *index = data;
+
+	if (index->destroyed) {
+		index_free(index);
+		return;
+	}
+	tidy_later(index);
+	dispatch(index);
 }
 
 static void scan_add(struct scan *scan, struct job *job)
@@ -302,8 +314,7 @@ static int scan_start(struct index_memory *index, struct scan *scan, struct inde
 	return 0;
 }
 
-/* Starts what waits and can be started. Callbacks may come from here, so it is called only from the loop. */
-static void dispatch(struct index_memory *index)
+static void dispatch_jobs(struct index_memory *index)
 {
 	struct job *job = index->waiting;
 
@@ -331,6 +342,16 @@ static void dispatch(struct index_memory *index)
 		/* The list is another now. */
 		job = index->waiting;
 	}
+}
+
+/* Starts what waits and can be started. Callbacks may come from here, so it is called only from the loop. */
+static void dispatch(struct index_memory *index)
+{
+	dispatch_jobs(index);
+	if (!index->destroyed && scan_free_place(index))
+		index_elsewhere_go_on(index->elsewhere);
+	if (!index->destroyed)
+		tidy_later(index);
 }
 
 /* ---- struct index_ops ---- */
@@ -413,7 +434,22 @@ static int memory_search(void *state, struct index_search *search, const struct 
 		job_wait(index, job);
 	}
 	search->private = job;
+	search->is_elsewhere = false;
 	return 0;
+}
+
+static int memory_search_elsewhere(void *state, struct index_search *search, struct slice namespace,
+				   const struct identity *except, const float *vector, unsigned dimensions, uint64_t now_ms)
+{
+	struct index_memory *index = state;
+
+	if (!vector || dimensions == 0 || dimensions > INDEX_DIMENSIONS_MAX)
+		return ERROR_INVALID;
+	int outcome = index_elsewhere_start(index->elsewhere, search, namespace, except, vector, dimensions, now_ms);
+	/* It is dispatched in the loop's next turn, so that no callback comes before this returns. */
+	if (outcome == 0 && !uv_is_active((uv_handle_t *)&index->idle))
+		uv_idle_start(&index->idle, on_idle);
+	return outcome;
 }
 
 static void memory_cancel(void *state, struct index_search *search)
@@ -423,6 +459,11 @@ static void memory_cancel(void *state, struct index_search *search)
 
 	if (!job)
 		return;
+	if (search->is_elsewhere) {
+		index_elsewhere_cancel(index->elsewhere, search);
+		tidy_later(index);
+		return;
+	}
 	search->private = NULL;
 	job->search = NULL;
 	if (job->waiting) {
@@ -465,6 +506,7 @@ static void memory_destroy(void *state)
 			if (job && job->search)
 				memory_cancel(index, job->search);
 		}
+	index_elsewhere_stop(index->elsewhere);
 	uv_close((uv_handle_t *)&index->idle, on_idle_closed);
 }
 
@@ -473,6 +515,7 @@ static const struct index_ops memory_ops = {
 	.remove = memory_remove,
 	.flush = memory_flush,
 	.search = memory_search,
+	.search_elsewhere = memory_search_elsewhere,
 	.cancel = memory_cancel,
 	.bytes = memory_bytes,
 	.destroy = memory_destroy,
@@ -488,7 +531,10 @@ int index_memory_create(struct index *index, struct uv_loop_s *loop, size_t max_
 	memory->metrics = metrics;
 	memory->kernel = index_kernel_select();
 	memory->rows = index_rows_create(max_bytes, metrics);
-	if (!memory->rows) {
+	if (memory->rows)
+		memory->elsewhere = index_elsewhere_create(loop, memory->rows, memory->kernel, on_elsewhere, memory);
+	if (!memory->elsewhere) {
+		index_rows_destroy(memory->rows);
 		free(memory);
 		return ERROR_MEMORY;
 	}

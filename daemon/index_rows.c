@@ -213,6 +213,7 @@ void index_scope_unpin(struct index_rows *rows, struct index_scope *scope)
 	assert(scope->pins > 0);
 	if (--scope->pins > 0)
 		return;
+	index_scope_free_retired(rows, scope);
 	if (index_scope_dead(scope)) {
 		if (scope->parked)
 			DL_APPEND(scope->space->scopes, scope);

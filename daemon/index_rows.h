@@ -9,6 +9,7 @@
 
 #define INDEX_DIMENSIONS_MAX 65536
 
+struct index_retired;
 struct index_rows;
 struct index_space;
 struct metrics;
@@ -39,6 +40,7 @@ struct index_scope {
 	size_t stride, block_rows; /* of every block but the first, which grows up to it */
 	struct index_block *blocks;
 	size_t block_count, block_room, rows;
+	struct index_retired *retired; /* blocks that readers still look at */
 	unsigned pins;
 	size_t removed_count;
 	struct index_item *removed;

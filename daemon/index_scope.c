@@ -145,20 +145,58 @@ static size_t block_heap_bytes(const struct index_scope *scope, size_t capacity)
 	return heap_bytes(block_bytes(scope, capacity) + INDEX_ALIGNMENT);
 }
 
-/* Gives the first block another capacity, at least as many as there are rows; nobody may read it meanwhile. */
+/* A block that another took the place of. */
+struct index_retired {
+	struct index_retired *next;
+	float *vectors;
+	size_t capacity;
+};
+
+static bool block_retire(struct index_rows *rows, struct index_scope *scope, const struct index_block *block)
+{
+	struct index_retired *retired = malloc(sizeof(*retired));
+
+	if (!retired)
+		return false;
+	*retired = (struct index_retired){scope->retired, block->vectors, block->capacity};
+	scope->retired = retired;
+	index_charge(rows, scope->space, heap_bytes(sizeof(*retired)));
+	return true;
+}
+
+void index_scope_free_retired(struct index_rows *rows, struct index_scope *scope)
+{
+	while (scope->retired) {
+		struct index_retired *retired = scope->retired;
+		scope->retired = retired->next;
+		index_discharge(rows, scope->space,
+				heap_bytes(sizeof(*retired)) + block_heap_bytes(scope, retired->capacity));
+		free(retired->vectors);
+		free(retired);
+	}
+}
+
+/* Gives the first block another capacity, at least as many as there are rows. Those that read it keep the old one, in which nothing
+ * changes any more: a row that is removed meanwhile they still see, and index_scope_item() tells them. */
 static bool block_resize(struct index_rows *rows, struct index_scope *scope, size_t capacity)
 {
 	struct index_block *old = &scope->blocks[0], block;
 
-	assert(scope->pins == 0 && scope->block_count == 1);
+	assert(scope->block_count == 1);
 	if (!block_make(scope, capacity, &block))
 		return false;
+	if (scope->pins && !block_retire(rows, scope, old)) {
+		free(block.vectors);
+		return false;
+	}
 	memcpy(block.vectors, old->vectors, scope->rows * scope->stride * sizeof(float));
 	memcpy(block.expires, old->expires, scope->rows * sizeof(uint64_t));
 	memcpy(block.items, old->items, scope->rows * sizeof(void *));
 	index_charge(rows, scope->space, block_heap_bytes(scope, capacity));
-	index_discharge(rows, scope->space, block_heap_bytes(scope, old->capacity));
-	free(old->vectors);
+	if (!scope->pins) {
+		index_discharge(rows, scope->space, block_heap_bytes(scope, old->capacity));
+		free(old->vectors);
+	}
 	*old = block;
 	return true;
 }

@@ -55,6 +55,9 @@ void index_space_unqueue(struct index_rows *rows, struct index_space *space);
 /* Returns the block that a row is in. */
 struct index_block *index_block_of(const struct index_scope *scope, size_t row);
 
+/* Frees what readers looked at; none is left. */
+void index_scope_free_retired(struct index_rows *rows, struct index_scope *scope);
+
 /* Frees the last block. */
 void index_block_drop(struct index_rows *rows, struct index_scope *scope);
 

@@ -8,17 +8,22 @@
  * an end that lasts too long (what is lost is logged, calls are told); a second SIGTERM, which ends at once. */
 #include "clock.h"
 #include "deadline.h"
+#include "decisions.h"
 #include "embedder.h"
 #include "flight.h"
 #include "http.h"
 #include "memory_cache.h"
 #include "namespaces.h"
+#include "oneshot.h"
+#include "policy.h"
 #include "recall.h"
 #include "replica.h"
 #include "server.h"
 #include "service.h"
+#include "settings.h"
 #include "store.h"
 #include "upstream.h"
+#include "verdicts.h"
 
 #include <errno.h>
 #include <getopt.h>
@@ -114,13 +119,26 @@ static void log_mistakes(const struct log *log, struct slice mistakes)
 	}
 }
 
+/* Says which namespaces are calibrated only in name: they act as in mode threshold. */
+static void tell_calibration(const struct service *service)
+{
+	const struct config *config = service->config;
+
+	for (size_t i = 0; i < config->namespace_count; i++) {
+		const struct config_namespace *space = &config->namespaces[i];
+		if (space->mode == CONFIG_MODE_CALIBRATED && !policy_usual(config, space).calibrated)
+			log_write(&service->log, LOG_LEVEL_WARNING, "not_calibrated namespace=%s threshold=%g", space->name,
+				  space->threshold);
+	}
+}
+
 static int reload(struct service *service, struct buffer *changed, struct buffer *needs_restart, struct fault *fault)
 {
 	struct config *fresh = NULL;
 	struct buffer mistakes;
 
 	buffer_init(&mistakes, MISTAKES_MOST);
-	int error = config_read_again(service->config_path, service->config, &fresh, &mistakes);
+	int error = settings_read_again(service->settings, service->config_path, &fresh, &mistakes);
 	if (mistakes.length > 0) {
 		log_mistakes(&service->log, buffer_slice(&mistakes));
 		(void)fault_set(fault, ERROR_INVALID, "", "%.*s", (int)mistakes.length, mistakes.data);
@@ -141,7 +159,9 @@ static int reload(struct service *service, struct buffer *changed, struct buffer
 		return error;
 	}
 	service->log.level = config_log_level(service->config);
+	settings_applied(service->settings);
 	recall_clear(service->recall);
+	tell_calibration(service);
 	log_write(&service->log, LOG_LEVEL_INFO, "reloaded changed=\"%.*s\" needs_restart=\"%.*s\"", (int)changed->length,
 		  changed->length ? changed->data : "", (int)needs_restart->length,
 		  needs_restart->length ? needs_restart->data : "");
@@ -178,12 +198,15 @@ static void end_parts(struct program *program, bool gently)
 	server_destroy(service->server, gently);
 	flights_destroy(service->flights);
 	service->flights = NULL;
+	settings_destroy(service->settings);
+	service->settings = NULL;
 	replica_destroy(service->replica);
 	service->replica = NULL;
 	embedder_destroy(service->embedder);
 	upstreams_destroy(service->upstreams);
 	http_destroy(service->http);
 	store_destroy(service->store);
+	decisions_destroy(service->decisions);
 	if (service->index.ops)
 		service->index.ops->destroy(service->index.state);
 	for (int i = 0; i < SIGNALS; i++)
@@ -241,6 +264,7 @@ static void drain(struct service *service)
 	log_write(&service->log, LOG_LEVEL_INFO, "draining calls=%zu flights=%zu", service->in_flight,
 		  flights_count(service->flights));
 	server_stop_accepting(service->server);
+	decisions_watch_end(service->decisions);
 	program->drain_deadline.expired = drain_expired;
 	if (deadline_start(service->deadlines, &program->drain_deadline, service->config->server.drain_timeout_ms) != 0) {
 		tell_what_is_lost(program, "out of memory");
@@ -311,7 +335,11 @@ static int start_loop(struct program *program)
 
 static void on_removed(void *data, struct slice namespace, const struct identity *identity)
 {
-	replica_removed(data, namespace, identity);
+	struct service *service = data;
+
+	replica_removed(service, namespace, identity);
+	verdicts_undo_quarantine(service->verdicts, namespace, identity);
+	decisions_purge(service->decisions, namespace, identity);
 }
 
 static const struct store_events store_events = {.removed = on_removed};
@@ -322,6 +350,8 @@ static void start_health(struct service *service)
 	uint64_t now_ms = deadlines_now_ms(service->deadlines);
 
 	service->started_at_ms = now_ms;
+	/* So that no number comes twice, also after a restart. */
+	service->requests = clock_wall_ms() * 1000;
 	part_init(&service->redis_part, "redis", config->redis.url[0] != '\0', &service->log, now_ms);
 	part_init(&service->embedder_part, "embedder", config->embedder.url[0] != '\0', &service->log, now_ms);
 	for (size_t i = 0; i < config->upstream_count; i++) {
@@ -341,10 +371,13 @@ static int start_parts(struct service *service)
 	service->memory = memory_cache_create(config->memory.max_bytes, &service->metrics);
 	service->namespaces = namespaces_create();
 	service->recall = recall_create(config->memory.max_bytes / RECALL_PART);
+	service->verdicts = verdicts_create(!service->redis_part.configured);
+	service->decisions = decisions_create(service->loop, config, &service->metrics, log);
+	service->settings = settings_create(service);
 	service->flights = flights_create(service);
 	service->http = http_create(service->loop, service->deadlines);
-	if (!service->hasher || !service->memory || !service->namespaces || !service->recall || !service->flights ||
-	    !service->http)
+	if (!service->hasher || !service->memory || !service->namespaces || !service->recall || !service->verdicts || !service->settings ||
+	    !service->decisions || !service->flights || !service->http)
 		return ERROR_MEMORY;
 	if (index_memory_create(&service->index, service->loop, config->memory.index_max_bytes, &service->metrics) != 0)
 		return ERROR_MEMORY;
@@ -411,6 +444,7 @@ static int run(struct program *program)
 		end_parts(program, false);
 	} else {
 		start_watchdog(program);
+		tell_calibration(service);
 		log_write(&service->log, LOG_LEVEL_INFO, "ready version=%s socket=%s", SEMCACHE_VERSION,
 			  server_address(service->server));
 		notify("READY=1");
@@ -419,6 +453,7 @@ static int run(struct program *program)
 	int left = end_loop(program);
 	memory_cache_destroy(service->memory);
 	recall_destroy(service->recall);
+	verdicts_destroy(service->verdicts);
 	namespaces_destroy(service->namespaces);
 	hasher_destroy(service->hasher);
 	config_destroy(service->config);
@@ -430,6 +465,7 @@ static int run(struct program *program)
 }
 
 static const char usage[] = "usage: semcached [--config FILE] [--check-config]\n"
+			    "       semcached evaluate [OPTION]... FILE\n"
 			    "       semcached --version | --help\n"
 			    "\n"
 			    "  -c, --config FILE   the configuration (default " DEFAULT_CONFIG ")\n"
@@ -499,14 +535,16 @@ int main(int argc, char **argv)
 	struct service *service = &program.service;
 	bool is_check = false;
 
-	service->config_path = DEFAULT_CONFIG;
-	int status = read_options(argc, argv, &service->config_path, &is_check);
-	if (status >= 0)
-		return status;
 #if !defined(__SANITIZE_ADDRESS__) && !SANITIZED_BY_CLANG
 	/* No core dump holds a key or somebody's question. */
 	(void)prctl(PR_SET_DUMPABLE, 0);
 #endif
+	service->config_path = DEFAULT_CONFIG;
+	int status = oneshot_run(argc, argv);
+	if (status < 0)
+		status = read_options(argc, argv, &service->config_path, &is_check);
+	if (status >= 0)
+		return status;
 	if (read_config(service) != 0)
 		return EXIT_CONFIG;
 	if (is_check) {

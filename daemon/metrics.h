@@ -41,6 +41,14 @@
 	X(vectors_dropped, "embeddings not cached because Redis was away")                                                  \
 	X(log_records, "records of other daemons followed")                                                                 \
 	X(log_reloads, "times everything was read again")                                                                   \
+	X(settings_applied, "times run-time settings were put in force")                                                    \
+	X(settings_refused, "run-time settings in Redis that do not fit and are ignored")                                   \
+	X(certificates_misfit, "times a certificate was found not to hold here")                                            \
+	X(certificates_withdrawn, "certificates withdrawn because of what their hits showed")                               \
+	X(feedback_right, "verdicts that an answer was right")                                                              \
+	X(feedback_wrong, "verdicts that an answer was wrong")                                                              \
+	X(feedback_accept, "questions that an entry was said to answer from then on")                                       \
+	X(feedback_undo, "verdicts taken back")                                                                             \
 	X(connections_accepted, "connections accepted")                                                                     \
 	X(connections_refused, "times accepting was put off at server.max_connections")                                     \
 	X(connections_stalled, "connections closed because they did not read")                                              \
@@ -53,6 +61,11 @@
 	X(flights_detached, "flights finished for the cache after the last rider left")                                     \
 	X(flights_joined_by_meaning, "flights that joined another in the air")                                              \
 	X(namespaces_not_counted, "answers in namespaces beyond those counted apart")                                       \
+	X(decisions_written, "decisions written to the log of decisions")                                                   \
+	X(decisions_dropped, "decisions that were not written: the disk was slow, full or not there")                       \
+	X(decisions_purged, "decisions removed from the log with their entry, tag or namespace")                            \
+	X(decisions_failures, "times that the log of decisions could not be read or written")                               \
+	X(decisions_missed, "decisions that somebody who watches was not told, having read too little")                     \
 	X(tokens_saved, "tokens that hits did not cost")
 
 /* Latencies, each a histogram in microseconds. X(name, from what to what) */

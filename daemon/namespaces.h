@@ -2,11 +2,18 @@
 #ifndef DAEMON_NAMESPACES_H
 #define DAEMON_NAMESPACES_H
 
+#include "guard.h"
+
 #include "../proto/buffer.h"
 
 #include <stdint.h>
 
 #define NAMESPACES_COUNTED 1024
+
+/* Near enough candidates that a guard kept from being served, or would have if it were on. */
+struct guard_count {
+	uint64_t vetoed, shadow;
+};
 
 struct namespaces;
 
@@ -14,6 +21,7 @@ struct namespaces;
 struct namespace_count {
 	uint64_t hits, misses; /* answers from what was stored or shared; from the model, and look-ups without an answer */
 	bool is_rest;          /* of all namespaces beyond those counted apart */
+	struct guard_count guards[GUARD_COUNT];
 };
 
 /* Creates it; NULL without memory. */

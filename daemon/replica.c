@@ -5,11 +5,15 @@
 #include "replica.h"
 
 #include "deadline.h"
+#include "decisions.h"
 #include "flight.h"
 #include "follow.h"
 #include "memory_cache.h"
+#include "replica_said.h"
 #include "service.h"
+#include "settings.h"
 #include "store.h"
+#include "verdicts.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -37,9 +41,12 @@ struct reread {
 struct replica {
 	struct service *service;
 	struct follow *follow;
+	struct replica_said *said;
 	bool is_connected;
 	bool is_loading;
 	bool was_loaded;      /* once, or it was begun */
+	bool is_said_due;     /* what was said is still to be read, once the settings are */
+	bool is_other;        /* from another Redis than before */
 	unsigned queue_steps; /* still to be waited */
 	bool is_stale;        /* a reload is due, once the present one has ended */
 	uint64_t lost_at_ms;
@@ -173,6 +180,34 @@ static void on_removed(void *data, struct slice namespace, const struct identity
 
 	replica->service->metrics.log_records++;
 	replica_removed(replica->service, namespace, identity);
+	verdicts_undo_quarantine(replica->service->verdicts, namespace, identity);
+	decisions_purge(replica->service->decisions, namespace, identity);
+}
+
+static void on_said(void *data, struct slice namespace, const struct store_verdict *verdict)
+{
+	struct replica *replica = data;
+
+	replica->service->metrics.log_records++;
+	if (replica_said_apply(replica->service, namespace, verdict) != 0)
+		log_write(&replica->service->log, LOG_LEVEL_WARNING,
+			  "verdicts_not_loaded count=1 : more than fit, or out of memory");
+}
+
+static void on_text_removed(void *data, struct slice namespace, const struct identity *text)
+{
+	struct replica *replica = data;
+
+	replica->service->metrics.log_records++;
+	verdicts_undo_text(replica->service->verdicts, namespace, text);
+}
+
+static void on_settings(void *data, struct slice namespace, bool is_own)
+{
+	struct replica *replica = data;
+
+	replica->service->metrics.log_records += !is_own;
+	settings_follow(replica->service->settings, namespace);
 }
 
 static void on_flushed(void *data, struct slice namespace, uint64_t generation)
@@ -182,6 +217,10 @@ static void on_flushed(void *data, struct slice namespace, uint64_t generation)
 	replica->service->metrics.log_records++;
 	store_set_generation(replica->service->store, namespace, generation);
 	(void)replica_flushed(replica->service, namespace, NULL);
+	/* What was said here since then is in Redis, or will be. */
+	verdicts_clear(replica->service->verdicts, namespace);
+	decisions_purge(replica->service->decisions, namespace, NULL);
+	replica_said_check(replica->said);
 }
 
 /* ---- loading everything ---- */
@@ -204,6 +243,8 @@ static void load_ended(struct replica *replica, int error)
 			replica->is_stale = true;
 		return;
 	}
+	if (!service->embedder)
+		return;
 	size_t bytes = service->index.ops->bytes(service->index.state, &entries);
 	log_write(&service->log, LOG_LEVEL_INFO, "loaded entries=%zu bytes=%zu", entries, bytes);
 }
@@ -321,14 +362,33 @@ static void forget_all(struct replica *replica)
 }
 
 /* Without an embedder nothing has to be read for the index. */
+static void settings_loaded(void *data, int error)
+{
+	struct replica *replica = data;
+
+	if (error) {
+		load_ended(replica, error);
+		return;
+	}
+	if (replica->is_said_due)
+		replica_said_load(replica->said, replica->is_other);
+	replica->is_said_due = replica->is_other = false;
+	if (!replica->service->embedder) {
+		load_ended(replica, 0);
+		return;
+	}
+	replica->queue_steps = QUEUE_STEPS;
+	load_after_writes(replica);
+}
+
+/* The settings first, so that nothing is served by meaning before they are in force. */
 static void start_to_load(struct replica *replica)
 {
 	replica->is_stale = false;
-	if (!replica->service->embedder)
-		return;
 	replica->is_loading = true;
-	replica->queue_steps = QUEUE_STEPS;
-	load_after_writes(replica);
+	int error = settings_load(replica->service->settings, settings_loaded, replica);
+	if (error)
+		load_ended(replica, error);
 }
 
 static void on_reload(void *data)
@@ -336,6 +396,8 @@ static void on_reload(void *data)
 	struct replica *replica = data;
 
 	forget_all(replica);
+	replica->is_said_due = true;
+	replica->is_other = replica->is_other || follow_is_other(replica->follow);
 	if (replica->is_loading)
 		replica->is_stale = true;
 	else
@@ -368,6 +430,9 @@ static const struct follow_events events = {
 	.alias = on_alias,
 	.removed = on_removed,
 	.flushed = on_flushed,
+	.said = on_said,
+	.text_removed = on_text_removed,
+	.settings = on_settings,
 	.reload = on_reload,
 	.connected = on_connected,
 };
@@ -382,9 +447,13 @@ struct replica *replica_create(struct service *service)
 	replica->lost_at_ms = deadlines_now_ms(service->deadlines);
 	replica->retry.expired = retry_expired;
 	replica->queue.expired = queue_expired;
-	replica->follow = follow_create(service->loop, service->deadlines, service->config, store_origin(service->store),
-					&events, replica, &service->redis_part, &service->metrics, &service->log);
+	replica->said = replica_said_create(service);
+	replica->follow = replica->said ? follow_create(service->loop, service->deadlines, service->config,
+							store_origin(service->store), &events, replica, &service->redis_part,
+							&service->metrics, &service->log)
+					: NULL;
 	if (!replica->follow) {
+		replica_said_destroy(replica->said);
 		free(replica);
 		return NULL;
 	}
@@ -396,6 +465,7 @@ void replica_destroy(struct replica *replica)
 	if (!replica)
 		return;
 	follow_destroy(replica->follow);
+	replica_said_destroy(replica->said);
 	deadline_stop(replica->service->deadlines, &replica->retry);
 	deadline_stop(replica->service->deadlines, &replica->queue);
 	store_names_cancel(&replica->names);

@@ -9,6 +9,7 @@
 #include "part.h"
 
 struct deadlines;
+struct decisions;
 struct embedder;
 struct flights;
 struct follow;
@@ -19,8 +20,10 @@ struct namespaces;
 struct recall;
 struct replica;
 struct server;
+struct settings;
 struct store;
 struct upstreams;
+struct verdicts;
 struct uv_loop_s;
 
 struct service {
@@ -39,6 +42,9 @@ struct service {
 	struct embedder *embedder; /* NULL: none configured */
 	struct store *store;       /* NULL: memory only */
 	struct replica *replica;   /* NULL: memory only */
+	struct settings *settings; /* what is set at run time */
+	struct verdicts *verdicts;   /* what people said of answers */
+	struct decisions *decisions; /* the log of decisions */
 	struct upstreams *upstreams;
 	struct flights *flights;
 	struct server *server;

@@ -29,9 +29,18 @@
  *   question:<namespace>:<digest>  zset of the entry:, alias: and vector: members whose own text has this digest
  *   aliases:<identity>     zset of the alias: members of an entry
  *   purge:<namespace>:<generation>  the directory that a flush has set aside; gone when the flush is done
+ *   reject:<namespace>     hash  <text digest><text digest>, the smaller first = "at_ms=… uid=… entry=… similarity=…"
+ *   quarantine:<namespace> hash  <entry identity><text digest of the question> = "created_ms=… expire_ms=… at_ms=… uid=…"
+ *   label:<namespace>      stream, MAXLEN ~ 10000, of what struct store_label has
+ *                          (these three live for ever; digest = SHA-256 of (namespace, text), as for vectors)
+ *   settings:<namespace>   hash  <key> = value, of the run-time settings; certificate = <embedder8> of the last one
+ *   certificate:<namespace>:<embedder8>  string, a certificate as text
+ *   settings               zset of the names of the namespaces whose settings hash is there, all with score 0
+ *                          (these three live for ever too, and a flush leaves them alone)
  *   namespaces             set of names
  *   log                    stream {op, key, namespace, generation, origin}, MAXLEN ~ 100000;
- *                          op = put | alias | delete | flush
+ *                          op = put | alias | delete | flush; of what people said: verdict | undo | forget, which have
+ *                          more fields; settings, for its writer too
  * Sorted sets live as long as their latest member (PEXPIRE NX and GT). A Redis before 7 does not know these: there they
  * get the longest time to live that the configuration or a call here has given in the namespace. Members that expired
  * earlier are swept out by score, a bounded number at a time, with every 64th put. */
@@ -214,5 +223,127 @@ int store_aliases(struct store *store, struct store_aliases *aliases, struct sli
 void store_walk_cancel(struct store_walk *walk);
 void store_names_cancel(struct store_names *names);
 void store_aliases_cancel(struct store_aliases *aliases);
+
+/* ---- what people said ---- */
+
+/* One verdict, or that it is taken back. */
+struct store_verdict {
+	bool has_pair; /* the two texts must not share an answer */
+	bool has_mark; /* the entry was wrong for the question */
+	bool is_undo;
+	struct identity entry;
+	struct identity own, question;  /* digests of the entry's own text and of the one that was asked */
+	uint64_t created_ms, expire_ms; /* has_mark: of the entry, both Unix time */
+	uint64_t at_ms;                 /* Unix time */
+	unsigned uid;
+	double similarity; /* NAN = not known */
+	bool has_alias;    /* is_undo: the alias under this identity goes too */
+	struct identity alias;
+};
+
+/* Writes it, in one transaction with its record in the log. Never dropped with a flush that comes after it, but removed by it.
+ * Returns as store_put_entry(). */
+int store_put_verdict(struct store *store, struct store_write *write, struct slice namespace,
+		      const struct store_verdict *verdict);
+
+/* Returns how many of them are not in Redis yet. */
+size_t store_verdicts_pending(const struct store *store);
+
+/* A read of everything that was said in one namespace. */
+struct store_verdicts {
+	/* Called once for each pair or mark. */
+	void (*verdict)(struct store_verdicts *verdicts, const struct store_verdict *verdict);
+	void (*done)(struct store_verdicts *verdicts, int error);
+	void *data;
+	void *private;
+};
+
+/* Reads it in batches: `verdict` for each (one may come twice), then `done`. Returns as store_find(). */
+int store_verdicts_read(struct store *store, struct store_verdicts *verdicts, struct slice namespace);
+void store_verdicts_cancel(struct store_verdicts *verdicts);
+
+/* ---- labels: pairs of questions of which it is known whether they want the same answer ---- */
+
+/* CALLER is the feedback of somebody who is no administrator: only that an answer was wrong. Of what people said of one pair
+ * (FEEDBACK, ACCEPT, CALLER) the last counts. */
+enum label_source { LABEL_FEEDBACK, LABEL_ACCEPT, LABEL_CALLER, LABEL_AUDIT, LABEL_SHADOW, LABEL_JUDGE, LABEL_PAIRS };
+
+struct store_label {
+	struct identity question; /* digest of the text that was asked */
+	struct identity entry;    /* the identity of the entry; for LABEL_PAIRS the other text's digest */
+	double similarity;
+	double next;    /* of the next nearest entry; NAN = there was none, or it is not known */
+	double score;   /* what decide() compared with the threshold; NAN = not known */
+	double opinion; /* the second opinion's similarity; NAN = there was none */
+	bool right;
+	enum label_source source;
+	char embedder[17]; /* embedder8 of the similarity */
+	uint64_t at_ms;    /* Unix time */
+};
+
+/* Adds a label. Dropped (a metric) when the queue is full. Returns as store_put_entry(). A connection that breaks may make it
+ * appear twice, with the same at_ms. */
+int store_put_label(struct store *store, struct slice namespace, const struct store_label *label);
+
+/* A read of the labels of a namespace, oldest first. */
+struct store_labels {
+	void (*label)(struct store_labels *labels, const struct store_label *label);
+	void (*done)(struct store_labels *labels, int error);
+	void *data;
+	void *private;
+};
+
+/* Reads them in batches: `label` for each, then `done`. Returns as store_find(). */
+int store_labels_read(struct store *store, struct store_labels *labels, struct slice namespace);
+void store_labels_cancel(struct store_labels *labels);
+
+/* Removes what was said of `entries` (copied): their quarantine marks and labels. With `question` only what people said of that
+ * question. Without entries: the rejections and labels of the text `question`. Returns as store_put_entry(). */
+int store_forget_said(struct store *store, struct slice namespace, const struct identity *entries, size_t count,
+		      const struct identity *question);
+
+/* ---- run-time settings and certificates ---- */
+
+/* The most namespaces that have any, the longest value or certificate, and the most keys. */
+#define STORE_SETTINGS_NAMESPACES 256
+#define STORE_SETTINGS_BYTES 4096
+#define STORE_SETTINGS_KEYS 40
+
+/* A change of one namespace's: all of it is in force, or nothing. */
+struct store_settings_change {
+	const char *const *keys;
+	const struct slice *values; /* of each key; absent = it is removed */
+	size_t count;               /* at most STORE_SETTINGS_KEYS */
+	bool has_certificate;       /* that of the embedder in force changes too: */
+	struct slice certificate;   /* absent = it is removed */
+};
+
+/* Writes the change, copied, and tells it in the log. Returns as store_put_entry(), or ERROR_INVALID. */
+int store_settings_write(struct store *store, struct store_write *write, struct slice namespace,
+			 const struct store_settings_change *change);
+
+/* What one namespace has; all slices are good until the callback returns. */
+struct store_settings_found {
+	struct slice namespace;
+	const struct slice *values; /* of each of the reader's keys; absent = not set, or longer than may be */
+	uint64_t unknown;           /* fields that are none of the keys */
+	struct slice certificate;   /* of the embedder in force */
+	bool is_other;              /* there is none, but the last one was for another embedder */
+};
+
+/* A read of them. */
+struct store_settings {
+	/* Called once for each namespace that has any; of a read of one namespace always once. */
+	void (*found)(struct store_settings *settings, const struct store_settings_found *found);
+	void (*done)(struct store_settings *settings, int error);
+	void *data;
+	const char *const *keys; /* which outlive it */
+	size_t count;            /* at most STORE_SETTINGS_KEYS */
+	void *private;
+};
+
+/* Reads one namespace's, or (data NULL) those of all, in batches: `found` for each, then `done`. Returns as store_find(). */
+int store_settings_read(struct store *store, struct store_settings *settings, struct slice namespace);
+void store_settings_cancel(struct store_settings *settings);
 
 #endif

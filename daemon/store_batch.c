@@ -4,6 +4,7 @@
  * then. */
 #include "store_batch.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 static void add_member(struct command *command, const char *kind, const struct identity *identity)
@@ -192,6 +193,27 @@ static void tell_removed(struct removal *removal)
 		tell(store, removal_space(removal), &batch->aliases[i].identity);
 }
 
+void batch_forget(struct removal *removal)
+{
+	if (removal->purged_count > 0)
+		(void)store_forget_said(removal->job.talk.store, removal_space(removal), removal->purged,
+					removal->purged_count, NULL);
+	removal->purged_count = 0;
+}
+
+static void note_purged(struct removal *removal)
+{
+	const struct batch *batch = removal->batch;
+
+	if (!removal->purged)
+		removal->purged = calloc(PURGED_MOST, sizeof(*removal->purged));
+	if (removal->purged_count + TARGETS > PURGED_MOST)
+		batch_forget(removal);
+	for (unsigned i = 0; removal->purged && i < batch->target_count; i++)
+		if (batch->targets[i].is_match && !batch->targets[i].is_alias)
+			removal->purged[removal->purged_count++] = batch->targets[i].identity;
+}
+
 void batch_remove(struct removal *removal)
 {
 	struct command command;
@@ -202,6 +224,7 @@ void batch_remove(struct removal *removal)
 	}
 	mark(removal, store_mark_removing);
 	tell_removed(removal);
+	note_purged(removal);
 	command_start(&command, "MULTI");
 	removal_put(removal, &command);
 	put_keys(removal, "UNLINK");

@@ -53,7 +53,12 @@ struct removal {
 	size_t tag_length;
 	unsigned offset, alias_offset;
 	struct batch *batch;
+	struct identity *purged; /* entries that went, whose labels and marks must go too */
+	size_t purged_count;
 };
+
+/* So many are forgotten at once. */
+#define PURGED_MOST 8192
 
 /* The texts of a removal. */
 struct slice removal_tag(const struct removal *removal);
@@ -70,6 +75,9 @@ void batch_remove(struct removal *removal);
 
 /* The transaction was done, or it is unknown whether it was: reads that started before now find nothing of the batch. */
 void batch_removed(struct removal *removal);
+
+/* Queues the removal of what people said of the entries that went. */
+void batch_forget(struct removal *removal);
 
 /* Sends the records of the batch. */
 void batch_record(struct removal *removal);

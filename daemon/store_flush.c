@@ -161,6 +161,8 @@ static void set_send(struct flush *flush)
 	command_key(&command, store, "directory:", current_name(flush));
 	add_aside(flush, &command);
 	put(flush, &command);
+	command_forget_said(&command, store, current_name(flush));
+	put(flush, &command);
 	command_record(&command, store, "flush", NULL, current_name(flush), flush->at->generation);
 	put(flush, &command);
 	command_start(&command, "EXEC");

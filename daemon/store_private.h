@@ -11,7 +11,11 @@
  *   store_sweep.c   what has expired leaves the sorted sets
  *   store_remove.c  removal by entry, question, tag: finds what belongs together, a batch at a time
  *   store_batch.c   … and removes the batch
- *   store_flush.c   a new generation, and the removal of what it left dead */
+ *   store_flush.c   a new generation, and the removal of what it left dead
+ *   store_verdicts.c what people said: writes and reads it
+ *   store_labels.c  pairs of questions of which it is known whether they want the same
+ *   store_forget.c  both go with what they are about
+ *   store_settings.c  run-time settings and certificates */
 #ifndef DAEMON_STORE_PRIVATE_H
 #define DAEMON_STORE_PRIVATE_H
 
@@ -78,6 +82,9 @@ void command_space_key(struct command *command, const struct store *store, const
 /* Makes the command that adds one record to the log. */
 void command_record(struct command *command, const struct store *store, const char *op, const struct identity *identity,
 		    struct slice namespace, uint64_t generation);
+
+/* Makes the command that removes everything that was said in a namespace. */
+void command_forget_said(struct command *command, const struct store *store, struct slice namespace);
 
 /* Sends it; the reply comes to `talk`. Without a connection, or if it cannot be sent, the talk is lost. */
 void command_send(struct command *command, struct redis *redis, struct talk *talk);
@@ -233,6 +240,7 @@ struct store {
 	struct job *waiters;  /* jobs somebody waits for, soonest deadline first */
 	struct job *promised; /* removals of which somebody was told that they wait */
 	size_t job_count, job_bytes;
+	size_t verdicts_pending; /* jobs among them that are verdicts */
 	size_t air_count, air_bytes;
 	struct job *barrier;  /* nothing is sent before it is done */
 	bool stalled;         /* Redis refuses writes for now */

@@ -335,6 +335,7 @@ static void removal_round(struct talk *talk)
 			redis_reset(talk->store->writes, "a command could not be sent");
 		return;
 	}
+	batch_forget(removal);
 	job_finish(&removal->job, 0);
 }
 
@@ -365,6 +366,7 @@ static void removal_destroy(struct job *job)
 {
 	struct removal *removal = (struct removal *)job;
 
+	free(removal->purged);
 	free(removal->batch);
 	free(removal);
 }
@@ -425,5 +427,8 @@ int store_remove(struct store *store, struct store_write *write, const struct st
 	if (!selector->entry && !selector->question && !selector->tag.data)
 		return store_flush(store, write, selector->namespace, selector->dry_run);
 	struct removal *removal = removal_create(store, selector);
-	return removal ? job_queue(store, &removal->job, write) : ERROR_MEMORY;
+	int error = removal ? job_queue(store, &removal->job, write) : ERROR_MEMORY;
+	if (!error && selector->question && !selector->dry_run)
+		(void)store_forget_said(store, selector->namespace, NULL, 0, selector->question);
+	return error;
 }

@@ -286,14 +286,7 @@ static int pairs_sort(struct walk *w, size_t first, size_t base)
 	return pairs_move(w, pairs, count, base);
 }
 
-static const struct slice ignored[] = {
-#define X(name) {#name, sizeof(#name) - 1},
-	IDENTITY_IGNORED(X)
-#undef X
-};
-
-#define IGNORED_COUNT (sizeof(ignored) / sizeof(ignored[0]))
-_Static_assert(IGNORED_COUNT <= 32, "put_pair() marks them in 32 bits");
+_Static_assert(IDENTITY_PART_COUNT <= 32, "put_pair() marks them in 32 bits");
 
 /* Returns the place of `name` in `names`, or `count`. Most lengths differ, so most names are not looked at. */
 static size_t name_find(const struct slice *names, size_t count, struct slice name)
@@ -303,11 +296,6 @@ static size_t name_find(const struct slice *names, size_t count, struct slice na
 	while (i < count && (names[i].length != name.length || memcmp(names[i].data, name.data, name.length) != 0))
 		i++;
 	return i;
-}
-
-bool identity_ignores(struct slice name)
-{
-	return name.length > 0 && name_find(ignored, IGNORED_COUNT, name) < IGNORED_COUNT;
 }
 
 /* If the text that is to be cut out stands in `text`, `*at` is where: its last place, found from left to right. */
@@ -407,15 +395,13 @@ static int put_pair(struct walk *w, struct reader *r, enum map_kind kind, struct
 	error = kind == MAP_MESSAGE ? put_message_value(w, r, key, role) : put_value(w, r);
 	if (error)
 		return error;
-	if (kind == MAP_PARAMETERS) {
-		size_t place = name_find(ignored, IGNORED_COUNT, key);
-		if (place < IGNORED_COUNT) {
-			if (*seen & UINT32_C(1) << place)
-				return invalid_key(w, key, "is there twice");
-			*seen |= UINT32_C(1) << place;
-			w->c->out.length = start;
-			return 0;
-		}
+	if (kind == MAP_PARAMETERS && identity_ignores(key)) {
+		uint32_t bit = UINT32_C(1) << identity_parameter_find(key);
+		if (*seen & bit)
+			return invalid_key(w, key, "is there twice");
+		*seen |= bit;
+		w->c->out.length = start;
+		return 0;
 	}
 	return pair_push(w, (struct canonical_pair){key, start, w->c->out.length});
 }
@@ -511,6 +497,14 @@ int canonical_parameters(struct canonical *c, struct slice raw, struct fault *fa
 	if (!error && r.at != r.end)
 		return invalid(&w, "goes on behind its end");
 	return error;
+}
+
+int canonical_value(struct canonical *c, struct slice raw, struct fault *fault)
+{
+	struct walk w = {.c = c, .field = "parameters", .fault = fault};
+	struct reader r = reader_of(raw);
+
+	return put_value(&w, &r);
 }
 
 int canonical_messages(struct canonical *c, struct slice raw, struct slice cut, struct fault *fault)

@@ -32,6 +32,9 @@ int canonical_text(struct canonical *c, struct slice text);
  * ERROR_TOO_LARGE or ERROR_MEMORY with `fault` filled; the same holds for the functions below. */
 int canonical_parameters(struct canonical *c, struct slice raw, struct fault *fault);
 
+/* Appends one raw value. */
+int canonical_value(struct canonical *c, struct slice raw, struct fault *fault);
+
 /* Appends messages, a raw array. `cut` is absent, or the text that is cut out of the last one, whose content must then be
  * plain text. */
 int canonical_messages(struct canonical *c, struct slice raw, struct slice cut, struct fault *fault);

@@ -43,13 +43,13 @@ int identity_digest(struct hasher *hasher, const struct slice *texts, size_t cou
 
 static int digest_ignored(struct hasher *hasher)
 {
-	static const struct slice names[] = {
-#define X(name) {#name, sizeof(#name) - 1},
-		IDENTITY_IGNORED(X)
-#undef X
-	};
+	struct slice names[IDENTITY_PART_COUNT];
+	size_t count = 0;
 
-	return identity_digest(hasher, names, sizeof(names) / sizeof(names[0]), &hasher->ignored);
+	for (enum identity_part part = 0; part < IDENTITY_PART_COUNT; part++)
+		if (identity_ignores(slice_of(identity_part_name(part))))
+			names[count++] = slice_of(identity_part_name(part));
+	return identity_digest(hasher, names, count, &hasher->ignored);
 }
 
 struct hasher *hasher_create(size_t max_bytes)
@@ -147,9 +147,8 @@ static bool at_most_one(const struct reader_value *value)
 
 /* What the parameters ask for, found in one pass. */
 struct asked {
-	bool tools;
-	bool several; /* answers */
-	bool logprobs;
+	bool tools; /* or functions */
+	bool never_store;
 };
 
 static struct asked asked_of(struct slice parameters)
@@ -165,14 +164,13 @@ static struct asked asked_of(struct slice parameters)
 		if (reader_next(&r, &key) != 0 || reader_skip(&r, &raw) != 0)
 			break;
 		value = raw_first(raw);
-		if (!says_something(&value))
+		enum identity_part part = identity_parameter_find(key.text);
+		if (part == IDENTITY_PART_COUNT || !says_something(&value))
 			continue;
-		if (slice_equal(key.text, SLICE("tools")) || slice_equal(key.text, SLICE("functions")))
+		if (identity_part_rule(part) == IDENTITY_RULE_exact_only)
 			asked.tools = true;
-		else if (slice_equal(key.text, SLICE("n")))
-			asked.several = !at_most_one(&value);
-		else if (slice_equal(key.text, SLICE("logprobs")) || slice_equal(key.text, SLICE("top_logprobs")))
-			asked.logprobs = true;
+		else if (identity_part_rule(part) == IDENTITY_RULE_never_stored)
+			asked.never_store |= part != IDENTITY_PART_n || !at_most_one(&value);
 	}
 	return asked;
 }
@@ -266,9 +264,40 @@ int identity_scope(struct hasher *hasher, const struct identity_source *source, 
 	}
 	*compared = how;
 	*text = found;
-	*traits = (struct identity_traits){.never_store = asked.several || asked.logprobs};
+	*traits = (struct identity_traits){.never_store = asked.never_store};
 	*scope = made;
 	return 0;
+}
+
+int identity_messages(struct hasher *hasher, const struct identity_source *source, struct slice text,
+		      struct identity *digest)
+{
+	struct fault fault;
+
+	canonical_start(&hasher->canonical);
+	if (put_context(hasher, source, text, &fault) != 0)
+		return ERROR_MEMORY;
+	return digest_of(hasher, digest);
+}
+
+static int digest_value(struct hasher *hasher, struct slice value, struct identity *digest)
+{
+	struct fault fault;
+
+	canonical_start(&hasher->canonical);
+	if (canonical_value(&hasher->canonical, value, &fault) != 0)
+		return ERROR_MEMORY;
+	return digest_of(hasher, digest);
+}
+
+bool identity_same_value(struct hasher *hasher, struct slice a, struct slice b)
+{
+	struct identity first, second;
+
+	if (!a.data || !b.data)
+		return !a.data && !b.data;
+	return slice_equal(a, b) || (digest_value(hasher, a, &first) == 0 && digest_value(hasher, b, &second) == 0 &&
+				     identity_equal(&first, &second));
 }
 
 void identity_hex(const struct identity *identity, char hex[IDENTITY_HEX])

@@ -33,18 +33,54 @@
 #define IDENTITY_BYTES 32
 #define IDENTITY_HEX (2 * IDENTITY_BYTES + 1) /* with its NUL */
 
-/* Parameters that do not change the answer, sorted bytewise. The digest over their names is hashed too: with another
- * table the same bytes are another identity. */
-#define IDENTITY_IGNORED(X)                                                                                                 \
-	X(metadata)                                                                                                         \
-	X(prompt_cache_key)                                                                                                 \
-	X(prompt_cache_retention)                                                                                           \
-	X(safety_identifier)                                                                                                \
-	X(service_tier)                                                                                                     \
-	X(store)                                                                                                            \
-	X(stream)                                                                                                           \
-	X(stream_options)                                                                                                   \
-	X(user)
+/* How a part of a question counts: X(rule, meaning). */
+#define IDENTITY_RULES(X)                                                                                                   \
+	X(meaning, "compared by meaning")                                                                                   \
+	X(equal, "must be equal")                                                                                           \
+	X(exact_only, "where it is there, the question is not compared by meaning, and all of it must be equal")            \
+	X(never_stored, "must be equal, and where it is there the answer is passed on, but never stored")                   \
+	X(ignored, "may differ, since it does not change the answer")
+
+/* The one table of what is compared by meaning, what must be equal, and what may differ: X(kind, name, rule, what it is). What is not
+ * in it is a parameter, and must be equal. The ignored parameters are sorted bytewise, and the digest over their names is hashed
+ * too: with another list of them the same bytes are another identity. */
+#define IDENTITY_TABLE(X)                                                                                                   \
+	X(PART, question, meaning, "the text of `question`, or else of the user's last message")                            \
+	X(PART, namespace, equal, "nothing is shared between namespaces")                                                   \
+	X(PART, upstream, equal, "the section that serves the model")                                                       \
+	X(PART, model, equal, "its name, as resolved")                                                                      \
+	X(PART, messages, equal, "all messages without the compared text, unless `context` says otherwise")                 \
+	X(PART, context, equal, "a label of the caller's, in place of the messages")                                        \
+	X(PART, not_text, exact_only, "the last message is not plain text of the user, or is empty")                        \
+	X(PART, images, exact_only, "a message has a part that is not text")                                                \
+	X(PART, too_long, exact_only, "the compared text has more than embedder.max_bytes")                                 \
+	X(PARAMETER, functions, exact_only, "functions are offered to the model")                                           \
+	X(PARAMETER, tools, exact_only, "tools are offered to the model")                                                   \
+	X(PARAMETER, logprobs, never_stored, "the answer has probabilities beside it")                                      \
+	X(PARAMETER, n, never_stored, "several answers are asked for, if it is over 1")                                     \
+	X(PARAMETER, top_logprobs, never_stored, "the answer has probabilities beside it")                                  \
+	X(PARAMETER, metadata, ignored, "notes for the upstream's records")                                                 \
+	X(PARAMETER, prompt_cache_key, ignored, "where the upstream keeps what it has read")                                \
+	X(PARAMETER, prompt_cache_retention, ignored, "how long it keeps that")                                             \
+	X(PARAMETER, safety_identifier, ignored, "who asks")                                                                \
+	X(PARAMETER, service_tier, ignored, "how soon the answer comes")                                                    \
+	X(PARAMETER, store, ignored, "whether the upstream keeps a record")                                                 \
+	X(PARAMETER, stream, ignored, "how the answer is sent")                                                             \
+	X(PARAMETER, stream_options, ignored, "how the answer is sent")                                                     \
+	X(PARAMETER, user, ignored, "who asks")
+
+enum identity_rule {
+#define X(rule, text) IDENTITY_RULE_##rule,
+	IDENTITY_RULES(X)
+#undef X
+};
+
+enum identity_part {
+#define X(kind, name, rule, text) IDENTITY_PART_##name,
+	IDENTITY_TABLE(X)
+#undef X
+		IDENTITY_PART_COUNT
+};
 
 struct identity {
 	unsigned char bytes[IDENTITY_BYTES];
@@ -73,8 +109,23 @@ enum identity_compared {
 
 /* What the parameters ask for that changes how the answer may be kept. */
 struct identity_traits {
-	bool never_store; /* n > 1, logprobs or top_logprobs: passed through, never kept */
+	bool never_store; /* by the table's rule never_stored: passed through, never kept */
 };
+
+/* Returns the part's name, rule and text; the texts are constants. */
+const char *identity_part_name(enum identity_part part);
+enum identity_rule identity_part_rule(enum identity_part part);
+const char *identity_part_text(enum identity_part part);
+
+/* Returns what a rule means, a constant. */
+const char *identity_rule_text(enum identity_rule rule);
+
+/* Returns the part called `name` (a parameter or not), or the parameter called `name`; or else IDENTITY_PART_COUNT. */
+enum identity_part identity_part_find(struct slice name);
+enum identity_part identity_parameter_find(struct slice name);
+
+/* Returns what keeps a question from being compared; IDENTITY_PART_COUNT for COMPARED. */
+enum identity_part identity_compared_part(enum identity_compared compared);
 
 struct hasher; /* OpenSSL's digest and a scratch buffer, both reused; one thread at a time */
 
@@ -95,6 +146,15 @@ int identity_of(struct hasher *hasher, const struct identity_source *source, str
  * source. Returns 0 or ERROR_MEMORY. */
 int identity_scope(struct hasher *hasher, const struct identity_source *source, enum identity_compared *compared,
 		   struct slice *text, struct identity_traits *traits, struct identity *scope);
+
+/* SHA-256 of what the scope of `source`, a compared one, has in place of its messages; `text` is what is compared. Two questions
+ * that differ in it have other messages, or another context. Returns 0 or ERROR_MEMORY. */
+int identity_messages(struct hasher *hasher, const struct identity_source *source, struct slice text,
+		      struct identity *digest);
+
+/* Returns whether two raw MessagePack values are the same to an identity: 1 is 1.0, and the order of keys does not count. An absent
+ * one equals only an absent one. */
+bool identity_same_value(struct hasher *hasher, struct slice a, struct slice b);
 
 /* SHA-256 of `count` texts, each as a canonical 's'. Returns 0 or ERROR_MEMORY. */
 int identity_digest(struct hasher *hasher, const struct slice *texts, size_t count, struct identity *digest);

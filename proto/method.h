@@ -16,6 +16,9 @@ enum method_caller { METHOD_ANYONE, METHOD_ADMIN };
 	X(invalidate, METHOD_ADMIN, "removes entries by entry, question, tag or namespace")                                 \
 	X(show, METHOD_ANYONE, "one entry with everything known of it")                                                     \
 	X(list, METHOD_ANYONE, "the entries of a namespace, by expiry")                                                     \
+	X(explain, METHOD_ANYONE, "why an answer was served, or would be")                                                  \
+	X(feedback, METHOD_ANYONE, "says whether an entry's answer was right for a question")                               \
+	X(watch, METHOD_ANYONE, "each decision by meaning as it is made, until cancelled")                                  \
 	X(stats, METHOD_ANYONE, "counters, gauges and latencies")                                                           \
 	X(health, METHOD_ANYONE, "which parts work, and since when")                                                        \
 	X(flush, METHOD_ADMIN, "removes everything in a namespace, or in all")                                              \

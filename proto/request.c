@@ -9,13 +9,16 @@
 #include <stdio.h>
 #include <string.h>
 
-enum kind { TEXT, RAW_MAP, RAW_ARRAY, NUMBER, COSINE, FLAG, NAMES, CACHE_MODE, ONLY_EXACT };
+enum kind { TEXT, RAW_MAP, RAW_ARRAY, NUMBER, WIDE, COSINE, FLAG, NAMES, CACHE_MODE, ONLY_EXACT, VERDICT };
 
 /* Sets of methods, for the columns of the table. */
 #define GET (1u << METHOD_get_or_generate)
 #define LOOKUP (1u << METHOD_lookup)
 #define ADD (1u << METHOD_add)
-#define ASKS (GET | LOOKUP | ADD)
+#define EXPLAIN (1u << METHOD_explain)
+#define WATCH (1u << METHOD_watch)
+#define ASKS (GET | LOOKUP | ADD | EXPLAIN)
+#define FEEDBACK (1u << METHOD_feedback)
 #define NAMED ((1u << METHOD_invalidate) | (1u << METHOD_show) | (1u << METHOD_list) | (1u << METHOD_flush))
 
 struct key {
@@ -34,27 +37,33 @@ struct key {
 #define AT(member) offsetof(struct request, member)
 
 static const struct key keys[] = {
-	{NAME("prompt"), ASKS, TEXT, AT(prompt), 0, 0},
-	{NAME("messages"), ASKS, RAW_ARRAY, AT(messages), 0, 0},
-	{NAME("model"), ASKS, TEXT, AT(model), 0, LIMIT_MODEL_BYTES},
-	{NAME("parameters"), ASKS, RAW_MAP, AT(parameters), 0, 0},
-	{NAME("namespace"), ASKS | NAMED, TEXT, AT(namespace), AT(has_namespace), LIMIT_NAMESPACE_BYTES},
-	{NAME("question"), ASKS | 1u << METHOD_invalidate, TEXT, AT(question), 0, 0},
-	{NAME("context"), ASKS, TEXT, AT(context), 0, LIMIT_CONTEXT_BYTES},
+	{NAME("prompt"), ASKS | FEEDBACK, TEXT, AT(prompt), 0, 0},
+	{NAME("messages"), ASKS | FEEDBACK, RAW_ARRAY, AT(messages), 0, 0},
+	{NAME("model"), ASKS | FEEDBACK, TEXT, AT(model), 0, LIMIT_MODEL_BYTES},
+	{NAME("parameters"), ASKS | FEEDBACK, RAW_MAP, AT(parameters), 0, 0},
+	{NAME("namespace"), ASKS | NAMED | FEEDBACK | 1u << METHOD_config | WATCH, TEXT, AT(namespace), AT(has_namespace), LIMIT_NAMESPACE_BYTES},
+	{NAME("question"), ASKS | FEEDBACK | 1u << METHOD_invalidate, TEXT, AT(question), 0, 0},
+	{NAME("context"), ASKS | FEEDBACK, TEXT, AT(context), 0, LIMIT_CONTEXT_BYTES},
 	{NAME("cache"), GET, CACHE_MODE, AT(cache), 0, 0},
-	{NAME("max_age"), GET | LOOKUP, NUMBER, AT(max_age_s), AT(has_max_age), LIMIT_TTL_S},
-	{NAME("threshold"), GET | LOOKUP, COSINE, AT(threshold), AT(has_threshold), 0},
-	{NAME("mode"), GET | LOOKUP, ONLY_EXACT, AT(mode_exact), 0, 0},
+	{NAME("max_age"), GET | LOOKUP | EXPLAIN, NUMBER, AT(max_age_s), AT(has_max_age), LIMIT_TTL_S},
+	{NAME("threshold"), GET | LOOKUP | EXPLAIN, COSINE, AT(threshold), AT(has_threshold), 0},
+	{NAME("mode"), GET | LOOKUP | EXPLAIN, ONLY_EXACT, AT(mode_exact), 0, 0},
 	{NAME("ttl"), GET | ADD, NUMBER, AT(ttl_s), AT(has_ttl), LIMIT_TTL_S},
 	{NAME("tags"), GET | ADD, NAMES, AT(tags), 0, LIMIT_TAGS},
 	{NAME("stream"), GET, FLAG, AT(stream), 0, 0},
-	{NAME("timeout_ms"), GET | LOOKUP, NUMBER, AT(timeout_ms), AT(has_timeout), LIMIT_TIMEOUT_MS},
+	{NAME("timeout_ms"), GET | LOOKUP | EXPLAIN | FEEDBACK | WATCH, NUMBER, AT(timeout_ms), AT(has_timeout), LIMIT_TIMEOUT_MS},
 	{NAME("answer"), ADD, TEXT, AT(answer), 0, 0},
-	{NAME("entry"), 1u << METHOD_invalidate | 1u << METHOD_show, TEXT, AT(entry), 0, 64},
+	{NAME("entry"), 1u << METHOD_invalidate | 1u << METHOD_show | FEEDBACK, TEXT, AT(entry), 0, 64},
+	{NAME("verdict"), FEEDBACK, VERDICT, AT(verdict), AT(has_verdict), 0},
+	{NAME("similarity"), FEEDBACK, COSINE, AT(similarity), AT(has_similarity), 0},
 	{NAME("tag"), 1u << METHOD_invalidate, TEXT, AT(tag), 0, LIMIT_TAG_BYTES},
 	{NAME("dry_run"), 1u << METHOD_invalidate, FLAG, AT(dry_run), 0, 0},
+	{NAME("request"), EXPLAIN, WIDE, AT(explained), AT(has_request), 0},
 	{NAME("limit"), 1u << METHOD_list, NUMBER, AT(limit), 0, LIMIT_LIST},
 	{NAME("after"), 1u << METHOD_list, TEXT, AT(after), 0, 256},
+	{NAME("set"), 1u << METHOD_config, RAW_MAP, AT(set), 0, 0},
+	{NAME("unset"), 1u << METHOD_config, RAW_ARRAY, AT(unset), 0, 0},
+	{NAME("certificate"), 1u << METHOD_config, TEXT, AT(certificate), 0, 0},
 	{NAME("client"), 1u << METHOD_hello, TEXT, AT(client), 0, 256},
 };
 
@@ -125,6 +134,15 @@ static int read_number(const struct key *key, const struct reader_value *value, 
 	return fault_set(fault, ERROR_INVALID, detail, "must be a whole number from 0 to %u", key->max);
 }
 
+/* A number as large as an id may be. */
+static int read_wide(const struct key *key, const struct reader_value *value, uint64_t *out, struct fault *fault)
+{
+	if (value->type != READER_UINT || value->uint > LIMIT_ID)
+		return invalid(fault, key->name.data, "must be a whole number from 0 to 2^53");
+	*out = value->uint;
+	return 0;
+}
+
 static int read_cosine(const struct key *key, const struct reader_value *value, double *out, struct fault *fault)
 {
 	double number;
@@ -170,6 +188,23 @@ static int read_cache_use(const struct key *key, const struct reader_value *valu
 	return invalid(fault, key->name.data, "must be default, refresh, no_store or only");
 }
 
+static int read_verdict(const struct key *key, const struct reader_value *value, enum feedback_verdict *out, struct fault *fault)
+{
+	static const char *const names[] = {
+		[FEEDBACK_RIGHT] = "right",
+		[FEEDBACK_WRONG] = "wrong",
+		[FEEDBACK_ACCEPT] = "accept",
+		[FEEDBACK_UNDO] = "undo",
+	};
+
+	for (size_t i = 0; value->type == READER_TEXT && i < sizeof(names) / sizeof(names[0]); i++)
+		if (slice_equal(value->text, slice_of(names[i]))) {
+			*out = (enum feedback_verdict)i;
+			return 0;
+		}
+	return invalid(fault, key->name.data, "must be right, wrong, accept or undo");
+}
+
 /* Reads the value of `key`, at which `r` stands. */
 static int read_value(const struct key *key, struct reader *r, struct request *request, struct fault *fault)
 {
@@ -194,6 +229,8 @@ static int read_value(const struct key *key, struct reader *r, struct request *r
 		return reader_skip(r, out) == 0 ? 0 : invalid(fault, key->name.data, "ends too early");
 	case NUMBER:
 		return read_number(key, &value, out, fault);
+	case WIDE:
+		return read_wide(key, &value, out, fault);
 	case COSINE:
 		return read_cosine(key, &value, out, fault);
 	case FLAG:
@@ -207,6 +244,8 @@ static int read_value(const struct key *key, struct reader *r, struct request *r
 		return read_tags(key, r, value.count, request, fault);
 	case CACHE_MODE:
 		return read_cache_use(key, &value, out, fault);
+	case VERDICT:
+		return read_verdict(key, &value, out, fault);
 	case ONLY_EXACT:
 		if (value.type != READER_TEXT || !slice_equal(value.text, SLICE("exact")))
 			return invalid(fault, key->name.data, "a call's own mode may only be exact");
@@ -228,9 +267,35 @@ static int check_selector(const struct request *request, struct fault *fault)
 	return 0;
 }
 
+/* Who said what of which entry for which question. */
+static int check_feedback(const struct request *request, struct fault *fault)
+{
+	if (!request->entry.data)
+		return invalid(fault, "entry", "must be given");
+	if (!request->has_verdict)
+		return invalid(fault, "verdict", "must be right, wrong, accept or undo");
+	if (!request->question.data && !request->prompt.data && !request->messages.data)
+		return invalid(fault, "question", "must be given, or prompt or messages");
+	if (request->prompt.data && request->messages.data)
+		return invalid(fault, "messages", "only one of prompt and messages may be given");
+	return 0;
+}
+
+/* A request that is explained has its question already. */
+static int check_alone(const struct request *request, struct fault *fault)
+{
+	if (request->prompt.data || request->messages.data || request->model.data || request->parameters.data ||
+	    request->question.data || request->context.data || request->has_namespace || request->has_max_age ||
+	    request->has_threshold || request->mode_exact)
+		return invalid(fault, "request", "no question may be given beside it");
+	return 0;
+}
+
 /* What no single key can tell. */
 static int check_together(const struct request *request, struct fault *fault)
 {
+	if (request->has_request)
+		return check_alone(request, fault);
 	if (1u << request->method & ASKS) {
 		if (!request->prompt.data && !request->messages.data)
 			return invalid(fault, "prompt", "prompt or messages must be given");
@@ -243,6 +308,8 @@ static int check_together(const struct request *request, struct fault *fault)
 		return invalid(fault, "answer", "must be given");
 	if (request->method == METHOD_show && !request->entry.data)
 		return invalid(fault, "entry", "must be given");
+	if (request->method == METHOD_feedback)
+		return check_feedback(request, fault);
 	if (request->method == METHOD_invalidate)
 		return check_selector(request, fault);
 	return 0;

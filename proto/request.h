@@ -14,6 +14,14 @@ enum cache_use {
 	CACHE_ONLY,     /* never ask the model */
 };
 
+/* What somebody says of the answer that a question got. */
+enum feedback_verdict {
+	FEEDBACK_RIGHT,
+	FEEDBACK_WRONG,
+	FEEDBACK_ACCEPT, /* the entry is to answer this question from now on */
+	FEEDBACK_UNDO,   /* takes the last one back */
+};
+
 /* What kind of message the peer sent. */
 enum message_kind { MESSAGE_REQUEST, MESSAGE_CANCEL, MESSAGE_IGNORED };
 
@@ -43,8 +51,16 @@ struct request {
 
 	/* the administrative methods */
 	bool has_namespace; /* it was in the message */
+	bool has_verdict, has_similarity;
+	enum feedback_verdict verdict;
+	double similarity;
 	struct slice answer, entry, tag, after, client;
+	bool has_request;
+	uint64_t explained; /* `request`: the number of the one whose decision is asked for */
 	uint32_t limit;
+	struct slice set;         /* raw MessagePack map of texts or numbers */
+	struct slice unset;       /* raw MessagePack array of texts */
+	struct slice certificate; /* text; empty = there shall be none any more */
 };
 
 /* Reads the head of a complete message (found by the scanner): its kind, and id, method and raw parameters of a request or

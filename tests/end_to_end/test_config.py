@@ -94,7 +94,7 @@ context = system, label
     ("[upstream a]\nurl = http://x/v1\nmodels = \n", 3, ["models"]),
     ("[namespace default]\nthreshold = 1.5\n", 2, ["threshold", "-1", "1"]),
     ("[namespace default]\nthreshold = nan\n", 2, ["threshold"]),
-    ("[namespace default]\nmode = calibrated\n", 2, ["mode", "exact", "threshold"]),
+    ("[namespace default]\nmode = semantic\n", 2, ["mode", "exact", "shadow", "threshold", "calibrated"]),
     ("[namespace default]\nttl = 1h\n", 2, ["ttl"]),
     ("[namespace bad name]\nttl = 1\n", 1, ["name"]),
     ("[namespace x]\ncontext = everything\n", 2, ["context", "label"]),

@@ -107,10 +107,15 @@ def retrieved(i):
     return "".join(f"Document {i}, paragraph {k}: {i * 7919 + k * 104729}. " for k in range(70))[:3000]
 
 
+def bare_question(i):
+    """One of 50 families, in one of its wordings."""
+    return f"{('first', 'other', 'third', 'last')[i // 50]} wording of family {'abcde'[i % 5] * (1 + i % 50 // 5)}"
+
+
 def prompts(count):
     """(prompt with context, bare question): each question but the first few is a wording of an earlier one, or a new one."""
     for i in range(count):
-        question = f"question family {i % 50}, wording {i // 50}"
+        question = bare_question(i)
         yield f"Answer from this:\n{retrieved(i)}\n\nQuestion: {question}", question
 
 
@@ -118,7 +123,7 @@ def relate(upstream, count):
     """Wordings of one family are near each other, some of them near enough."""
     for i in range(50, count):
         similarity = (0.96, 0.93, 0.85)[i % 3]
-        upstream.vectors.near(f"question family {i % 50}, wording {i // 50}", f"question family {i % 50}, wording 0", similarity)
+        upstream.vectors.near(bare_question(i), bare_question(i % 50), similarity)
 
 
 def decisions(client, made):

@@ -15,7 +15,7 @@ QUESTION = "What is a Unix domain socket?"
 WORDING = "Explain Unix domain sockets to me"
 ANSWER = "The answer to <What is a Unix domain socket?> is 29."
 METRIC = re.compile(r"^semcache_[a-z0-9_]+(\{[a-z]+=\"[^\"]*\"(,[a-z]+=\"[^\"]*\")*\})? -?[0-9.e+-]+$")
-COMMANDS = ["ask", "lookup", "add", "show", "list", "invalidate", "flush", "stats", "health", "ping", "hello", "config",
+COMMANDS = ["ask", "lookup", "explain", "add", "show", "list", "invalidate", "flush", "stats", "health", "ping", "hello", "config",
             "reload", "drain"]
 
 

@@ -1,4 +1,6 @@
 """One question is asked once, however many ask it at once, in however many wordings."""
+import itertools
+
 import pytest
 
 from harness.waiting import eventually
@@ -9,7 +11,8 @@ QUESTION = "Why is the sky blue?"
 
 def wordings(upstream, count, similarity=0.95, of=QUESTION):
     """`count` wordings that are all this near to `of`."""
-    return [upstream.vectors.near(f"wording {i}: why is the sky blue", of, similarity) for i in range(count)]
+    words = ("".join(letters) for letters in itertools.product("bdfgk", "aeiou", "lmnrst"))
+    return [upstream.vectors.near(f"{word}, why is the sky blue", of, similarity) for word, _ in zip(words, range(count))]
 
 
 def ask_and_hold(client, upstream, question=QUESTION, **params):

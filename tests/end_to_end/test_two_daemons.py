@@ -224,7 +224,7 @@ def test_the_log_holds_no_text_and_no_vector(pair, redis):
     for _record, flat in records:
         fields = {flat[i].decode(): flat[i + 1] for i in range(0, len(flat), 2)}
         assert set(fields) <= {"op", "key", "namespace", "generation", "origin"}
-        assert fields["op"] in (b"put", b"alias", b"delete", b"flush")
+        assert fields["op"] in (b"put", b"alias", b"delete", b"forget", b"flush")
         assert QUESTION.encode() not in b"".join(fields.values())
 
 

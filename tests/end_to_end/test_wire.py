@@ -4,8 +4,8 @@ import pytest
 
 from harness.wire import Client, Closed
 
-METHODS = ["hello", "ping", "get_or_generate", "lookup", "add", "invalidate", "show", "list", "stats", "health", "flush",
-           "reload", "drain", "config"]
+METHODS = ["hello", "ping", "get_or_generate", "lookup", "add", "invalidate", "show", "list", "explain", "feedback", "watch", "stats",
+           "health", "flush", "reload", "drain", "config"]
 
 
 @pytest.fixture

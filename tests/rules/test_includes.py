@@ -14,12 +14,14 @@ INCLUDE = re.compile(r'^\s*#\s*include\s+(?:"([^"]+)"|<([^>]+)>)', re.MULTILINE)
 # whole name stands here; modules of one layer may include each other.
 LAYERS = [
     ["clock", "heap", "table", "pack", "log", "metrics", "config", "part", "deadline", "patience", "sockets", "resolve", "json",
-     "namespaces"],
+     "namespaces", "verdicts", "guard", "interval", "certificate"],
     ["redis", "http", "sse", "embeddings"],
     ["entry", "answer", "decide", "result", "memory_cache", "index", "store", "follow", "embedder", "upstream", "provider",
      "openai"],
+    ["decisions"],
     ["service"],
-    ["flight", "replica", "recall"],
+    ["flight", "replica", "recall", "settings", "evaluate", "calibrate"],
+    ["oneshot"],
     ["admin"],
     ["call"],
     ["conn"],
@@ -33,6 +35,9 @@ UPWARDS = {
     ("call.c", "conn.h"): "where a call appends what it has to say",
     ("conn.c", "server_private.h"): "the read buffer and the turn that all connections share",
     ("admin_private.h", "call_private.h"): "the call that an administrative method finishes",
+    ("admin_config.c", "conn.h"): "who changes a setting",
+    ("admin_decisions.c", "conn.h"): "where a watcher is told, if it reads",
+    ("admin_feedback.c", "conn.h"): "who gives a verdict",
     ("admin_stats.c", "server.h"): "how many connections there are",
 }
 

@@ -9,13 +9,16 @@ import re
 import sys
 
 TOP = pathlib.Path(__file__).resolve().parent.parent.parent
-ENTRY = re.compile(r'\{CONFIG_([A-Z]+), "(\w+)", CONFIG_\w+, \w+\([\w.]+\), ([^,]+), ([^,]+),\s*(NULL|"[^"]*"),\s*(?:true|false), (RELOADS|STAYS),')
+ENTRY = re.compile(r'\{CONFIG_([A-Z]+), "(\w+)", CONFIG_\w+, \w+\([\w.]+\), ([^,]+), ([^,]+),\s*(NULL|"[^"]*"|[A-Z_]+),\s*(?:true|false), (RELOADS|STAYS),')
+CONSTANT = re.compile(r'#define (\w+)((?:\s*\\?\s*"[^"\n]*")+)')
 
 
 def table():
     """{(section, key): (default or None, whether it reloads)}"""
     source = (TOP / "daemon/config_table.c").read_text()
-    entries = {(section.lower(), key): (None if default == "NULL" else default.strip('"'), change == "RELOADS")
+    header = (TOP / "daemon/config_table.h").read_text()
+    constants = {name: '"' + "".join(re.findall(r'"([^"]*)"', text)) + '"' for name, text in CONSTANT.findall(header)}
+    entries = {(section.lower(), key): (None if default == "NULL" else constants.get(default, default).strip('"'), change == "RELOADS")
                for section, key, _, _, default, change in ENTRY.findall(source)}
     if len(entries) != source.count("\n\t{CONFIG_"):
         sys.exit("daemon/config_table.c: not every line of the table could be read")

@@ -51,6 +51,31 @@ static bool script_whole_answer(struct peer *peer)
 	       peer_expect_end(peer);
 }
 
+static bool script_explanation(struct peer *peer)
+{
+	return peer_accept(peer) && peer_expect(peer, METHOD_explain) && slice_equal(peer->request.prompt, SLICE("Why?")) &&
+	       peer->request.has_threshold && peer->request.has_timeout &&
+	       peer_respond(peer, peer->request.id, NULL, SLICE("\x81\xa5would\xa6missed")) && peer_expect_end(peer);
+}
+
+static void an_explanation_comes_as_it_was_sent(void **state)
+{
+	struct peer *peer = *state;
+	struct semcache *cache = open_handle(peer);
+	struct semcache_question question = question_of("Why?");
+	struct semcache_result *result;
+	size_t length;
+
+	peer_start(peer, script_explanation);
+	question.threshold = 0.5;
+	assert_int_equal(semcache_explain(cache, &question, &result), 0);
+	assert_null(semcache_result_answer(result));
+	assert_memory_equal(semcache_result_raw(result, &length), "\x81\xa5would\xa6missed", 14);
+	assert_int_equal(length, 14);
+	semcache_result_free(result);
+	semcache_close(cache);
+}
+
 static void every_key_of_an_answer_is_read(void **state)
 {
 	struct peer *peer = *state;
@@ -524,6 +549,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(ping_gets_its_response),
 		TEST(every_key_of_an_answer_is_read),
+		TEST(an_explanation_comes_as_it_was_sent),
 		TEST(every_field_of_a_question_arrives),
 		TEST(an_answer_is_streamed_in_order),
 		TEST(every_other_method_sends_what_the_daemon_takes),

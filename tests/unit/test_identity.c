@@ -543,6 +543,81 @@ static void ignored_parameters_are_known_by_name(void **state)
 	assert_false(identity_ignores((struct slice){NULL, 0}));
 }
 
+static void every_part_of_the_table_is_found_by_its_name(void **state)
+{
+	size_t ignored = 0;
+
+	(void)state;
+	for (enum identity_part part = 0; part < IDENTITY_PART_COUNT; part++) {
+		assert_int_equal(identity_part_find(slice_of(identity_part_name(part))), part);
+		assert_true(strlen(identity_part_text(part)) > 0);
+		assert_non_null(identity_rule_text(identity_part_rule(part)));
+		ignored += identity_ignores(slice_of(identity_part_name(part)));
+	}
+	assert_int_equal(ignored, 9);
+	assert_int_equal(identity_part_find(SLICE("temperature")), IDENTITY_PART_COUNT);
+	assert_int_equal(identity_parameter_find(SLICE("n")), IDENTITY_PART_n);
+	/* A parameter that is called as a part that is none. */
+	assert_int_equal(identity_parameter_find(SLICE("question")), IDENTITY_PART_COUNT);
+	assert_int_equal(identity_compared_part(COMPARED), IDENTITY_PART_COUNT);
+	assert_int_equal(identity_compared_part(COMPARED_TOOLS), IDENTITY_PART_tools);
+	assert_int_equal(identity_compared_part(COMPARED_IMAGES), IDENTITY_PART_images);
+	assert_int_equal(identity_compared_part(COMPARED_NOT_TEXT), IDENTITY_PART_not_text);
+}
+
+static void what_is_beside_the_compared_text_has_a_digest(void **state)
+{
+	/* [{role: system, content: a}, {role: user, content: b}] */
+	static const char with_system[] = "\x92\x82\xa4role\xa6system\xa7"
+					  "content\xa1"
+					  "a\x82\xa4role\xa4user\xa7"
+					  "content\xa1"
+					  "b";
+	struct identity_source source = {.prompt = SLICE("b")}, other = {.messages = SLICE(with_system)};
+	struct identity first, second;
+
+	assert_int_equal(identity_messages(*state, &source, SLICE("b"), &first), 0);
+	source.prompt = SLICE("another");
+	assert_int_equal(identity_messages(*state, &source, SLICE("another"), &second), 0);
+	assert_true(identity_equal(&first, &second));
+	assert_int_equal(identity_messages(*state, &other, SLICE("b"), &second), 0);
+	assert_false(identity_equal(&first, &second));
+	source.context = other.context = SLICE("kb-1");
+	assert_int_equal(identity_messages(*state, &source, SLICE("another"), &first), 0);
+	assert_int_equal(identity_messages(*state, &other, SLICE("b"), &second), 0);
+	assert_true(identity_equal(&first, &second));
+}
+
+static void values_are_compared_as_identities_are(void **state)
+{
+	static const struct {
+		struct slice a, b;
+		bool same;
+	} cases[] = {
+		{{"\x01", 1}, {"\xcb\x3f\xf0\0\0\0\0\0\0", 9}, true},  /* 1, 1.0 */
+		{{"\x01", 1}, {"\xcb\x3f\xf0\0\0\0\0\0\1", 9}, false}, /* a little more */
+		{{"\x82\xa1"
+		  "a\x01\xa1"
+		  "b\x02",
+		  7},
+		 {"\x82\xa1"
+		  "b\x02\xa1"
+		  "a\x01",
+		  7},
+		 true},                               /* the order of keys */
+		{{"\xa1x", 2}, {"\xc4\1x", 3}, true}, /* str, bin */
+		{{"\xc0", 1}, {NULL, 0}, false},      /* nil, absent */
+		{{NULL, 0}, {NULL, 0}, true},
+		{{"\x91\x01", 2}, {"\x01", 1}, false},
+		{{"\xc1", 1}, {"\x01", 1}, false}, /* no value at all */
+	};
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		assert_int_equal(identity_same_value(*state, cases[i].a, cases[i].b), cases[i].same);
+		assert_int_equal(identity_same_value(*state, cases[i].b, cases[i].a), cases[i].same);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -559,6 +634,9 @@ int main(void)
 		cmocka_unit_test(a_digest_goes_through_hex_and_back),
 		cmocka_unit_test(a_digest_is_sha_256_of_length_prefixed_texts),
 		cmocka_unit_test(ignored_parameters_are_known_by_name),
+		cmocka_unit_test(every_part_of_the_table_is_found_by_its_name),
+		cmocka_unit_test(what_is_beside_the_compared_text_has_a_digest),
+		cmocka_unit_test(values_are_compared_as_identities_are),
 	};
 
 	return cmocka_run_group_tests(tests, setup, teardown);

@@ -89,6 +89,7 @@ class Daemon:
         eventually(self._answers, "the daemon to answer")
         if follows and self.config["redis"]["url"]:
             self.wait_log(r"\bfollowing_redis", since=already)
+            self.wait_log(r"\bverdicts_loaded", since=already)
             if self.config["embedder"].get("url"):
                 self.wait_log(r"\bloaded ", since=already)
         return self

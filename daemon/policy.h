@@ -1,0 +1,22 @@
+/* What a call is allowed: its namespace's settings, what was calibrated, and what the call itself says. Pure. */
+#ifndef DAEMON_POLICY_H
+#define DAEMON_POLICY_H
+
+#include "decide.h"
+
+#include "../proto/request.h"
+
+struct calibration;
+struct config;
+struct config_namespace;
+
+/* Returns the policy of `request` in `space`. */
+struct policy policy_of(const struct config *config, const struct config_namespace *space, const struct request *request);
+
+/* Returns the policy of a call of `space` that says nothing itself. */
+struct policy policy_usual(const struct config *config, const struct config_namespace *space);
+
+/* Returns the parameters that ship for the embedder model of this name, or NULL: README, "Thresholds", says how they were found. */
+const struct calibration *policy_shipped(const char *model);
+
+#endif
