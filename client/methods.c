@@ -10,16 +10,22 @@ static void begin(struct semcache *cache, struct encoder *e, struct buffer *out)
 	encoder_begin_map(e, out);
 }
 
-static int call(struct semcache *cache, enum method method, struct encoder *e, struct semcache_result **result)
+static int call_within(struct semcache *cache, enum method method, struct encoder *e, int64_t timeout_ms,
+		       struct semcache_result **result)
 {
 	int error = encoder_end(e);
 
 	if (error)
 		(void)handle_fail(cache, error, "", error_text(error));
 	else
-		error = semcache_call(cache, method_name(method), e->out->data, e->out->length, SEMCACHE_UNSET, result);
+		error = semcache_call(cache, method_name(method), e->out->data, e->out->length, timeout_ms, result);
 	buffer_deinit(e->out);
 	return error;
+}
+
+static int call(struct semcache *cache, enum method method, struct encoder *e, struct semcache_result **result)
+{
+	return call_within(cache, method, e, SEMCACHE_UNSET, result);
 }
 
 int semcache_invalidate(struct semcache *cache, const struct semcache_selector *selector, struct semcache_result **result)
@@ -66,7 +72,7 @@ int semcache_feedback(struct semcache *cache, const struct semcache_feedback *fe
 		buffer_deinit(&out);
 		return error;
 	}
-	return call(cache, METHOD_feedback, &e, result);
+	return call_within(cache, METHOD_feedback, &e, feedback->question->timeout_ms, result);
 }
 
 int semcache_show(struct semcache *cache, const char *entry, const char *namespace_name, struct semcache_result **result)

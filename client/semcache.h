@@ -307,8 +307,8 @@ enum semcache_verdict {
 
 #define SEMCACHE_NO_SIMILARITY SEMCACHE_NO_THRESHOLD
 
-/* A verdict. Of the question what it is counts, not what the call allows; model and parameters that are not given are the
- * entry's. */
+/* A verdict. Of the question what it is counts, and timeout_ms, not what the call allows; model and parameters that are not
+ * given are the entry's. */
 struct semcache_feedback {
 	size_t size;       /* sizeof(struct semcache_feedback), set by SEMCACHE_FEEDBACK */
 	const char *entry; /* 64 hex digits */

@@ -348,6 +348,11 @@ static int check_room(const struct calls *calls, enum method method, struct faul
 			 calls->count >= service->config->server.max_in_flight_per_connection ? " on this connection" : "");
 }
 
+struct caller call_caller(const struct calls *calls)
+{
+	return (struct caller){conn_uid(calls->conn), conn_pid(calls->conn)};
+}
+
 struct call *call_open(struct calls *calls, const struct request *request, uint64_t started_us, struct fault *fault)
 {
 	struct service *service = calls->service;
@@ -362,11 +367,9 @@ struct call *call_open(struct calls *calls, const struct request *request, uint6
 		(void)fault_set(fault, ERROR_MEMORY, "", "out of memory for another call");
 		return NULL;
 	}
+	const struct caller caller = call_caller(calls);
 	*call = (struct call){
-		.rider = {.ops = &rider_ops,
-			  .number = service->requests,
-			  .uid = conn_uid(calls->conn),
-			  .pid = conn_pid(calls->conn)},
+		.rider = {.ops = &rider_ops, .number = service->requests, .uid = caller.uid, .pid = caller.pid},
 		.calls = calls,
 		.id = request->id,
 		.number = service->requests,

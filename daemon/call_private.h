@@ -33,6 +33,15 @@ struct call {
 	struct call *prev, *next; /* calls->talking */
 };
 
+/* Who calls. */
+struct caller {
+	unsigned uid;
+	int pid; /* 0 = in another namespace of processes */
+};
+
+/* Returns who is at the other end of the connection. */
+struct caller call_caller(const struct calls *calls);
+
 /* Opens a call, which from here on has its one response. Returns NULL with `fault` filled: BUSY, or no memory. */
 struct call *call_open(struct calls *calls, const struct request *request, uint64_t started_us, struct fault *fault);
 

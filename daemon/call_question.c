@@ -4,7 +4,6 @@
  * (each is INVALID); too much is in flight (BUSY). */
 #include "call_private.h"
 
-#include "conn.h"
 #include "decisions.h"
 #include "memory_cache.h"
 #include "namespaces.h"
@@ -115,11 +114,12 @@ static bool is_alias_allowed(const struct service *service, const struct memory_
 static void note_alias(const struct calls *calls, const struct memory_hit *hit, const struct question *question,
 		       struct slice text, const struct policy *policy)
 {
+	const struct caller caller = call_caller(calls);
 	const struct decision decision = {.serve = true, .plain = !policy->calibrated, .score = hit->alias->score};
 	const struct decision_event event = {
 		.request = calls->service->requests,
-		.uid = conn_uid(calls->conn),
-		.pid = conn_pid(calls->conn),
+		.uid = caller.uid,
+		.pid = caller.pid,
 		.namespace = question->request->namespace,
 		.question = text,
 		.model = question->model,

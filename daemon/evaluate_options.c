@@ -51,9 +51,12 @@ static const char usage_calibrate[] =
 	"\n"
 	"  -c, --config FILE        the configuration (default " DEFAULT_CONFIG ")\n"
 	"      --namespace NAME     which namespace (default: default)\n"
-	"      --pairs FILE         labelled pairs or a stream, as for evaluate\n"
+	"      --pairs FILE         labelled pairs or a stream, as for evaluate, besides the labels in Redis\n"
+	"      --only-pairs         leaves the labels in Redis alone\n"
 	"      --max-false-hits-of-hits P%   what is promised\n"
 	"      --confidence P%      how sure (default 95%)\n"
+	"      --comparator-error P%  how often audit, shadow and judge may call a wrong answer right, as it was measured;\n"
+	"                           without it their labels are left out\n"
 	"      --guards LIST        as for evaluate\n"
 	"      --max-questions N    the most rows that FILE may have (default 200000)\n"
 	"      --out FILE           writes the certificate there\n"
@@ -82,6 +85,8 @@ enum {
 	OPTION_CONFIDENCE,
 	OPTION_OUT,
 	OPTION_DRY_RUN,
+	OPTION_ONLY_PAIRS,
+	OPTION_COMPARATOR,
 };
 
 /* clang-format off */
@@ -104,6 +109,8 @@ static const struct option options_calibrate[] = {
 	{"confidence", required_argument, NULL, OPTION_CONFIDENCE}, {"guards", required_argument, NULL, OPTION_GUARDS},
 	{"max-questions", required_argument, NULL, OPTION_MAX_QUESTIONS}, {"json", no_argument, NULL, OPTION_JSON},
 	{"out", required_argument, NULL, OPTION_OUT}, {"dry-run", no_argument, NULL, OPTION_DRY_RUN},
+	{"only-pairs", no_argument, NULL, OPTION_ONLY_PAIRS},
+	{"comparator-error", required_argument, NULL, OPTION_COMPARATOR},
 	{0},
 };
 /* clang-format on */
@@ -202,6 +209,11 @@ static int take_option(struct evaluate_options *options, int option, const char 
 	case OPTION_JSON:
 		options->json = true;
 		return -1;
+	case OPTION_ONLY_PAIRS:
+		options->only_pairs = true;
+		return -1;
+	case OPTION_COMPARATOR:
+		return read_share("--comparator-error", text, &options->comparator_error);
 	case OPTION_DRY_RUN:
 		options->dry_run = true;
 		return -1;
@@ -267,6 +279,7 @@ int evaluate_options_read(struct evaluate_options *options, enum evaluate_what w
 		.max_traps = NAN,
 		.bound = NAN,
 		.confidence = 0.95,
+		.comparator_error = NAN,
 		.max_questions = QUESTIONS_DEFAULT,
 	};
 	while ((option = getopt_long(argc, argv, "c:h", is_calibrate ? options_calibrate : options_evaluate, NULL)) != -1) {

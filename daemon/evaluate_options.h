@@ -24,9 +24,10 @@ struct evaluate_options {
 	double threshold, margin, margin_floor, minimum; /* CONFIG_NONE = as it is there */
 	double max_wrong, max_traps;                     /* shares; NAN = not asked for */
 	double bound, confidence;                        /* calibrate: shares */
+	double comparator_error;                         /* the same; NAN = not measured */
 	enum evaluate_half tune, test;
 	size_t max_questions;
-	bool json, dry_run;
+	bool json, dry_run, only_pairs;
 };
 
 /* Which mode's options they are. */

@@ -37,6 +37,9 @@ static bool may_mean(const struct number *plain, const struct number *other)
 	case QUANTITY_DEGREE:
 		return (other->quantity == QUANTITY_CELSIUS || other->quantity == QUANTITY_FAHRENHEIT) &&
 		       is_near(plain->value, other->value);
+	case QUANTITY_POUNDS:
+		return (other->quantity == QUANTITY_MASS && is_near(plain->value, other->value)) ||
+		       (other->quantity == QUANTITY_STERLING && is_near(plain->raw, other->raw));
 	case QUANTITY_YUAN_OR_YEN:
 		return (other->quantity == QUANTITY_YUAN || other->quantity == QUANTITY_YEN) &&
 		       is_near(plain->value, other->value);
@@ -88,6 +91,27 @@ static bool has_soft_conflict(const struct numbers *a, const struct numbers *b)
 	return false;
 }
 
+static bool is_comparable(uint8_t a, uint8_t b)
+{
+	bool time = (a == QUANTITY_DURATION || a == QUANTITY_MONTHS) && (b == QUANTITY_DURATION || b == QUANTITY_MONTHS);
+	bool money = (a >= QUANTITY_DOLLAR || a == QUANTITY_POUNDS) && (b >= QUANTITY_DOLLAR || b == QUANTITY_POUNDS);
+	bool mass = (a == QUANTITY_MASS || a == QUANTITY_POUNDS) && (b == QUANTITY_MASS || b == QUANTITY_POUNDS);
+
+	return a == b || time || money || mass;
+}
+
+/* Returns whether one text names a unit where the other names another for the same: grams in a pound, grams in an ounce. */
+static bool has_other_unit(const struct numbers *a, const struct numbers *b)
+{
+	uint64_t only_a = a->units & ~b->units, only_b = b->units & ~a->units;
+
+	for (size_t i = 0; only_a && only_b && i < UNIT_COUNT; i++)
+		for (size_t k = 0; only_a >> i & 1 && k < UNIT_COUNT; k++)
+			if (only_b >> k & 1 && is_comparable(unit_worth(i)->quantity, unit_worth(k)->quantity))
+				return true;
+	return false;
+}
+
 bool guard_numbers_veto(const struct guard_side *a, const struct guard_side *b, const struct guard_lexicon *lexicon)
 {
 	bool foreign = a->script != b->script && a->script != SCRIPT_NONE && b->script != SCRIPT_NONE;
@@ -95,6 +119,8 @@ bool guard_numbers_veto(const struct guard_side *a, const struct guard_side *b, 
 
 	guard_numbers_read(a, lexicon, &of_a);
 	guard_numbers_read(b, lexicon, &of_b);
+	if (!foreign && has_other_unit(&of_a, &of_b))
+		return true;
 	if (of_a.count + of_b.count == 0)
 		return false;
 	pair_up(&of_a, &of_b, is_equal);

@@ -12,7 +12,7 @@
 #define GUARD_SPANS 64
 
 enum guard_kind {
-	GUARD_NUMBER,    /* value is the number */
+	GUARD_NUMBER,    /* value is the number, or GUARD_HALF */
 	GUARD_SCALE,     /* value is the power of ten; GUARD_DOZEN is 12 */
 	GUARD_ORDINAL,   /* value is the number */
 	GUARD_MONTH,     /* 1 to 12; side 1: also another word */
@@ -33,6 +33,7 @@ enum guard_denial {
 };
 
 #define GUARD_DOZEN 100
+#define GUARD_HALF 0x8000
 
 /* One known word. */
 struct guard_lexeme {

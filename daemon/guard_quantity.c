@@ -98,6 +98,10 @@ static int unit_read(const struct reader *reader, struct worth *worth)
 
 	if (reader_is(reader, reader_joined(reader, at), "-") && reader_joined(reader, at + 1))
 		at++;
+	/* Half an hour, 半个小时. */
+	if (worth->value == 0.5 && !worth->digits &&
+	    (reader_is(reader, reader_token(reader, at), "a") || reader_is(reader, reader_token(reader, at), "an")))
+		at++;
 	const struct token *token = reader_token(reader, at);
 	if (reader_is(reader, token, "per") && reader_is(reader, reader_token(reader, at + 1), "cent")) {
 		worth->behind = at + 2;
@@ -194,14 +198,29 @@ static bool roman_read(struct reader *reader)
 	return false;
 }
 
+/* Keeps a unit that no number stands before ("how many grams"). Short ones and those with other uses are left alone. */
+static void unit_note(struct reader *reader, const struct token *token)
+{
+	static const uint64_t vague = UINT64_C(1) << UNIT_SECOND | UINT64_C(1) << UNIT_MINUTE | UINT64_C(1) << UNIT_FOOT |
+				      UINT64_C(1) << UNIT_YARD | UINT64_C(1) << UNIT_BIT | UINT64_C(1) << UNIT_DEGREE;
+	const struct guard_lexeme *unit = token->flags & TOKEN_LITERAL ? NULL
+								       : guard_lexicon_at(reader->lexicon, token->unit);
+
+	if (unit && unit->length >= 3 && (token->kind == TOKEN_WORD || unit->length > 3))
+		reader->numbers->units |= UINT64_C(1) << unit->value & ~vague;
+}
+
 void guard_numbers_read(const struct guard_side *side, const struct guard_lexicon *lexicon, struct numbers *numbers)
 {
 	struct reader reader = {.side = side, .lexicon = lexicon, .numbers = numbers};
 
+	_Static_assert(sizeof(numbers->units) * 8 >= UNIT_COUNT, "a bit for each unit");
 	numbers->count = 0;
+	numbers->units = 0;
 	while (reader.at < side->token_count) {
 		const struct token *token = &side->tokens[reader.at];
 		const struct guard_lexeme *word = guard_lexicon_at(lexicon, token->number);
+		unit_note(&reader, token);
 		/* Most words are no part of any number. */
 		if (token->kind == TOKEN_WORD && !token->number && !(token->flags & (TOKEN_LITERAL | TOKEN_CAPITALS)))
 			reader.at++;

@@ -30,6 +30,7 @@ struct number {
 
 struct numbers {
 	size_t count;
+	uint64_t units; /* a bit for each unit named without a number */
 	struct number list[GUARD_NUMBERS];
 };
 
@@ -116,12 +117,13 @@ bool reader_time(struct reader *reader);
 bool reader_calendar(struct reader *reader);
 bool reader_chinese_calendar(struct reader *reader, const struct worth *worth);
 
-/* Returns the quantity of an enum guard_unit and what one of it is worth. */
+/* What a unit measures, an enum guard_quantity, and what one of it is worth. */
 struct unit_worth {
 	uint8_t quantity;
 	double factor;
 };
 
+/* Returns that of an enum guard_unit, a constant. */
 const struct unit_worth *unit_worth(size_t unit);
 
 /* Fills `numbers`. */

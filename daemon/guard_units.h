@@ -11,6 +11,7 @@
 	X(JIN, MASS, 500)                                                                                                   \
 	X(TON, MASS, 1e6)                                                                                                   \
 	X(POUND, MASS, 453.59237)                                                                                           \
+	X(POUNDS, POUNDS, 453.59237)                                                                                        \
 	X(OUNCE, MASS, 28.349523125)                                                                                        \
 	X(MILLILITRE, VOLUME, 1)                                                                                            \
 	X(LITRE, VOLUME, 1e3)                                                                                               \
@@ -33,10 +34,8 @@
 	X(HOUR, DURATION, 3600)                                                                                             \
 	X(DAY, DURATION, 86400)                                                                                             \
 	X(WEEK, DURATION, 604800)                                                                                           \
-	X(FORTNIGHT, DURATION, 1209600)                                                                                     \
 	X(MONTH, MONTHS, 1)                                                                                                 \
 	X(YEAR, MONTHS, 12)                                                                                                 \
-	X(AGE, MONTHS, 12)                                                                                                  \
 	X(DECADE, MONTHS, 120)                                                                                              \
 	X(CENTURY, MONTHS, 1200)                                                                                            \
 	X(PERCENT, PERCENT, 1)                                                                                              \
@@ -73,6 +72,7 @@ enum guard_unit {
 #define X(unit, class, factor) UNIT_##unit,
 	GUARD_UNIT_TABLE(X)
 #undef X
+		UNIT_COUNT
 };
 
 /* What kind of quantity a number is; those before MASS have no unit. */
@@ -84,6 +84,7 @@ enum guard_quantity {
 	QUANTITY_DAY_OR_MONTH, /* of a date such as 1/5/2023 */
 	QUANTITY_TIME,         /* minutes of the day */
 	QUANTITY_MASS,
+	QUANTITY_POUNDS, /* of mass or of money */
 	QUANTITY_VOLUME,
 	QUANTITY_CUP,
 	QUANTITY_SPOON,

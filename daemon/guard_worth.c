@@ -157,6 +157,17 @@ static size_t step_over(const struct reader *reader, size_t at, bool scaled)
 }
 
 /* Twenty-five, one hundred and five, two million, a dozen, twenty-first. */
+/* Half: of something, or of nothing said. */
+static bool half_read(const struct reader *reader, struct worth *worth)
+{
+	const struct guard_lexeme *word = reader_number(reader, reader->at);
+
+	if (!lexeme_is(word, GUARD_NUMBER) || word->value != GUARD_HALF)
+		return false;
+	*worth = (struct worth){.value = 0.5, .behind = reader->at + 1, .flags = NUMBER_WORDS};
+	return true;
+}
+
 bool reader_english(const struct reader *reader, struct worth *worth)
 {
 	double total = 0, current = 0;
@@ -164,11 +175,13 @@ bool reader_english(const struct reader *reader, struct worth *worth)
 	double room = 1e9; /* the next word must be worth less: "five six" are two numbers */
 	size_t at = reader->at;
 
+	if (half_read(reader, worth))
+		return true;
 	while (at < reader->side->token_count) {
 		size_t next = any ? step_over(reader, at, scaled) : at;
 		const struct guard_lexeme *word = reader_number(reader, next);
 		const struct token *token = reader_token(reader, next);
-		if (!word || token->kind != TOKEN_WORD || word->value >= room)
+		if (!word || token->kind != TOKEN_WORD || word->value >= room || word->value == GUARD_HALF)
 			break;
 		if (word->kind == GUARD_NUMBER) {
 			current += word->value;
@@ -207,10 +220,13 @@ bool reader_chinese(const struct reader *reader, struct worth *worth)
 	double total = 0, section = 0, digit = -1;
 	size_t at = reader->at;
 
+	if (half_read(reader, worth))
+		return true;
 	for (;; at++) {
 		const struct guard_lexeme *word = reader_number(reader, at);
 		const struct token *token = reader_token(reader, at);
-		if (!word || token->kind != TOKEN_HAN || word->length > 3 || word->kind > GUARD_SCALE)
+		if (!word || token->kind != TOKEN_HAN || word->length > 3 || word->kind > GUARD_SCALE ||
+		    word->value == GUARD_HALF)
 			break;
 		if (word->kind == GUARD_NUMBER) {
 			digit = digit < 0 ? word->value : digit * 10 + word->value;

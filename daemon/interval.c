@@ -4,7 +4,8 @@
 
 #include <math.h>
 
-#define STEPS 200
+#define STEPS 60
+#define NARROW 1e-14
 #define TERMS 100000
 #define TINY 1e-300
 #define CLOSE 1e-14
@@ -67,7 +68,7 @@ double interval_upper(uint64_t wrong, uint64_t count, double confidence)
 	/* Without a single failure it can be solved by hand. */
 	if (wrong == 0)
 		return 1 - pow(1 - confidence, 1 / (double)count);
-	for (int i = 0; i < STEPS && high - low > 1e-15; i++) {
+	for (int i = 0; i < STEPS && high - low > NARROW * high; i++) {
 		double middle = (low + high) / 2;
 		if (probability(wrong, count, middle) > 1 - confidence)
 			low = middle;

@@ -466,6 +466,7 @@ static int run(struct program *program)
 
 static const char usage[] = "usage: semcached [--config FILE] [--check-config]\n"
 			    "       semcached evaluate [OPTION]... FILE\n"
+			    "       semcached calibrate [OPTION]...\n"
 			    "       semcached --version | --help\n"
 			    "\n"
 			    "  -c, --config FILE   the configuration (default " DEFAULT_CONFIG ")\n"

@@ -1,5 +1,6 @@
 #include "oneshot.h"
 
+#include "calibrate.h"
 #include "evaluate.h"
 
 #include <stddef.h>
@@ -10,6 +11,7 @@ static const struct {
 	int (*run)(int argc, char **argv);
 } modes[] = {
 	{"evaluate", evaluate_main},
+	{"calibrate", calibrate_main},
 };
 
 int oneshot_run(int argc, char **argv)

@@ -132,7 +132,7 @@ static void take_scan(struct forgetting *forgetting, const struct redisReply *re
 			note_found(forgetting, reply_text(reply_at(fields, i)));
 	if (forgetting->found_count < BATCH)
 		return;
-	strcpy(forgetting->at, "0");
+	memcpy(forgetting->at, "0", sizeof("0"));
 	forgetting->is_end = false;
 }
 
@@ -181,7 +181,7 @@ static bool next_stage(struct forgetting *forgetting)
 	if (!is_scan)
 		return false;
 	forgetting->stage = STAGE_LABELS;
-	strcpy(forgetting->at, "-");
+	memcpy(forgetting->at, "-", sizeof("-"));
 	return true;
 }
 
@@ -218,7 +218,7 @@ static void forgetting_send(struct job *job)
 	if (forgetting->count == 0)
 		send_record(forgetting);
 	forgetting->stage = STAGE_SCAN;
-	strcpy(forgetting->at, "0");
+	memcpy(forgetting->at, "0", sizeof("0"));
 	send_stage(forgetting);
 }
 

@@ -257,7 +257,7 @@ int store_labels_read(struct store *store, struct store_labels *user, struct sli
 	if (!labels)
 		return ERROR_MEMORY;
 	memcpy(labels->name, namespace.data, namespace.length);
-	strcpy(labels->from, "-");
+	memcpy(labels->from, "-", sizeof("-"));
 	labels->labels = user;
 	labels->ask.send = labels_send;
 	labels->ask.ended = labels_ended;

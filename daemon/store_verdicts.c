@@ -291,7 +291,7 @@ static void hearing_round(struct talk *talk)
 	}
 	if (is_end) {
 		hearing->is_marks = true;
-		strcpy(hearing->cursor, "0");
+		memcpy(hearing->cursor, "0", sizeof("0"));
 	}
 	ask_extend(&hearing->ask);
 	hearing_send(&hearing->ask);
@@ -309,7 +309,7 @@ int store_verdicts_read(struct store *store, struct store_verdicts *user, struct
 	if (!hearing)
 		return ERROR_MEMORY;
 	memcpy(hearing->name, namespace.data, namespace.length);
-	strcpy(hearing->cursor, "0");
+	memcpy(hearing->cursor, "0", sizeof("0"));
 	hearing->verdicts = user;
 	hearing->ask.send = hearing_send;
 	hearing->ask.ended = hearing_ended;

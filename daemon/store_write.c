@@ -477,10 +477,11 @@ static void on_greeting_reply(struct talk *talk, unsigned n, const struct redisR
 		return;
 	}
 	if (policy.length > 8 && strncmp(policy.data, "allkeys-", 8) == 0)
-		log_write(store->log, LOG_LEVEL_WARNING,
-			  "redis_evicts maxmemory_policy=%.*s : Redis may drop generations and directories, which are not "
-			  "cache; volatile-lru or noeviction keeps them",
-			  (int)policy.length, policy.data);
+		log_write(
+			store->log, LOG_LEVEL_WARNING,
+			"redis_evicts maxmemory_policy=%.*s : Redis may drop generations, directories and what people said, "
+			"which are not cache; volatile-lru or noeviction keeps them",
+			(int)policy.length, policy.data);
 }
 
 static void on_greeting_round(struct talk *talk)

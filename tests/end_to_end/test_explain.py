@@ -200,13 +200,19 @@ def test_values_that_are_the_same_to_an_identity_do_not_differ(client):
     assert differences(said["elsewhere"][0]) == {"seed": (1, 2)}
 
 
-def test_all_scopes_are_looked_through_and_the_nearest_come_first(client, upstream):
-    for i in range(20):
-        upstream.vectors.near(f"wording {i}", QUESTION, 0.3 + i / 33)
+@pytest.mark.parametrize("count", [20, 80])
+def test_all_scopes_are_looked_through_and_the_nearest_come_first(client, upstream, count):
+    for i in range(count):
+        upstream.vectors.near(f"wording {i}", QUESTION, 0.3 + i / 2 / count)
         client.ask(f"wording {i}", parameters={"seed": i})
     said = explain(client, QUESTION)
-    assert [found["question"] for found in said["elsewhere"]] == [f"wording {i}" for i in range(19, 11, -1)]
-    assert said["elsewhere"][0]["differs"] == [{"what": "seed", "theirs": 19, "ours": None}]
+    assert [found["question"] for found in said["elsewhere"]] == [f"wording {i}" for i in range(count - 1, count - 9, -1)]
+    assert said["elsewhere"][0]["differs"] == [{"what": "seed", "theirs": count - 1, "ours": None}]
+    # Others leave while their search goes on.
+    requests = [client.start("explain", prompt=QUESTION) for _ in range(20)]
+    for request in requests[::2]:
+        request.cancel()
+    assert all(len(request.wait()["elsewhere"]) == 8 for request in requests[1::2])
 
 
 def test_other_scopes_are_told_after_a_restart_from_redis(daemon):

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Writes small inputs to begin with into DIR/fuzz_scanner, DIR/fuzz_request and DIR/fuzz_identity.
+"""Writes small inputs to begin with into DIR/fuzz_scanner, DIR/fuzz_request, DIR/fuzz_identity and DIR/fuzz_decisions.
 
 usage: seeds.py DIR    then: fuzz_scanner CORPUS DIR/fuzz_scanner, and so on
 """
@@ -50,6 +50,17 @@ def questions():
     yield {str(i * 37 % 40): i for i in range(40)}, "aaaa", "aa", None, None
 
 
+def decisions():
+    """Records of the log of decisions, as fuzz_decisions.c takes them."""
+    record = {"request": 1, "namespace": "default", "identity": "02" + "0" * 62, "tags": ["office", "b"],
+              "candidates": [{"entry": "01" + "0" * 62, "question": "a"}, {"entry": "03" + "0" * 62}],
+              "served": {"entry": "01" + "0" * 62}}
+    for changed in ({}, {"namespace": "other"}, {"tags": None}, {"candidates": {}}, {"served": None}, {"identity": 5}):
+        body = msgpack.packb({**record, **changed})
+        yield b"\0" + 2 * (len(body).to_bytes(2, "big") + body)
+    yield b"\1semdec1\n" + bytes([5, 0, 0, 0, 1, 0, 0, 0]) + bytes(32) + b"\x81\xa1a\xa1b"
+
+
 def write(folder, inputs):
     os.makedirs(folder, exist_ok=True)
     for i, data in enumerate(inputs):
@@ -62,6 +73,7 @@ def main():
     write(os.path.join(top, "fuzz_scanner"), (b"\x05\xff" + msgpack.packb(v) for v in values()))
     write(os.path.join(top, "fuzz_request"), (msgpack.packb(r) for r in requests()))
     write(os.path.join(top, "fuzz_identity"), (b"".join(msgpack.packb(v) for v in q) for q in questions()))
+    write(os.path.join(top, "fuzz_decisions"), decisions())
 
 
 if __name__ == "__main__":

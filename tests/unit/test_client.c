@@ -74,6 +74,7 @@ static void an_explanation_comes_as_it_was_sent(void **state)
 	assert_int_equal(length, 14);
 	semcache_result_free(result);
 	semcache_close(cache);
+	peer_finish(peer);
 }
 
 static void every_key_of_an_answer_is_read(void **state)
@@ -527,7 +528,7 @@ static void a_response_may_come_byte_by_byte(void **state)
 static bool script_news(struct peer *peer)
 {
 	static const char news[] = "\x93\x02\xa5"
-				   "event\x92\x01\x80";
+				   "other\x92\x01\x80";
 
 	return peer_accept(peer) && peer_expect(peer, METHOD_ping) && peer_send(peer, news, sizeof(news) - 1) &&
 	       peer_respond(peer, peer->request.id, NULL, EMPTY) && peer_expect_end(peer);

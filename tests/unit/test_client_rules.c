@@ -353,6 +353,49 @@ static void the_path_comes_from_options_environment_or_default(void **state)
 	assert_null(semcache_open(&options));
 }
 
+/* ---- verdicts ---- */
+
+static bool script_verdict(struct peer *peer)
+{
+	return peer_accept(peer) && peer_expect(peer, METHOD_feedback) && peer->request.verdict == FEEDBACK_ACCEPT &&
+	       slice_equal(peer->request.prompt, SLICE("Hello?")) && slice_equal(peer->request.model, SLICE("m")) &&
+	       slice_equal(peer->request.entry, SLICE("abcd")) && !peer->request.has_similarity &&
+	       peer_respond(peer, peer->request.id, NULL, SLICE("\x80")) && peer_expect(peer, METHOD_feedback) &&
+	       peer->request.verdict == FEEDBACK_RIGHT && peer->request.similarity == 0.5 &&
+	       peer_respond(peer, peer->request.id, NULL, SLICE("\x80")) && peer_expect_end(peer);
+}
+
+static void a_verdict_is_checked_and_sent_with_its_question(void **state)
+{
+	struct peer *peer = *state;
+	struct semcache *cache = open_handle(peer);
+	struct semcache_feedback feedback = SEMCACHE_FEEDBACK;
+	struct semcache_question question = question_of("Hello?");
+
+	assert_int_equal(semcache_feedback(cache, NULL, NULL), SEMCACHE_INVALID);
+	assert_int_equal(semcache_feedback(cache, &feedback, NULL), SEMCACHE_INVALID);
+	feedback.question = &question;
+	feedback.size = 0;
+	assert_int_equal(semcache_feedback(cache, &feedback, NULL), SEMCACHE_INVALID);
+	feedback.size = sizeof(feedback);
+	feedback.verdict = (enum semcache_verdict)4;
+	assert_int_equal(semcache_feedback(cache, &feedback, NULL), SEMCACHE_INVALID);
+	feedback.verdict = SEMCACHE_VERDICT_ACCEPT;
+	feedback.entry = "abcd";
+	question.prompt = NULL;
+	assert_int_equal(semcache_feedback(cache, &feedback, NULL), SEMCACHE_INVALID);
+	question.prompt = "Hello?";
+	question.model = "m";
+	question.timeout_ms = 5000;
+	peer_start(peer, script_verdict);
+	assert_int_equal(semcache_feedback(cache, &feedback, NULL), 0);
+	feedback.verdict = SEMCACHE_VERDICT_RIGHT;
+	feedback.similarity = 0.5;
+	assert_int_equal(semcache_feedback(cache, &feedback, NULL), 0);
+	semcache_close(cache);
+	peer_finish(peer);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -368,6 +411,7 @@ int main(void)
 		TEST(a_wrong_question_is_not_started),
 		TEST(a_threshold_that_is_no_number_is_not_ignored),
 		TEST(the_path_comes_from_options_environment_or_default),
+		TEST(a_verdict_is_checked_and_sent_with_its_question),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
