@@ -417,7 +417,8 @@ int semcache_start_watch(struct semcache *cache, const char *namespace_name, int
 int semcache_start_get_or_generate(struct semcache *cache, const struct semcache_question *question,
 				   const struct semcache_handler *handler, uint64_t *id)
 {
-	return start_question(cache, METHOD_get_or_generate, question, NULL, &(struct receiver){.handler = handler, .id = id});
+	return start_question(cache, METHOD_get_or_generate, question, NULL,
+			      &(struct receiver){.handler = handler, .id = id});
 }
 
 int semcache_start_explain(struct semcache *cache, const struct semcache_question *question,

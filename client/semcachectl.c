@@ -167,7 +167,7 @@ static int dispatch(int argc, char **argv, struct arguments *arguments)
 	bool help = strcmp(argv[at], "help") == 0;
 	if (mode_is(argv[help ? at + 1 : at])) {
 		char *shown[] = {argv[0], argv[at + help], "--help", NULL};
-		return mode_run(arguments->json, help ? shown : argv + at - 1);
+		return mode_run(arguments, help ? shown : argv + at - 1);
 	}
 	const struct command *command = command_find(argv[help ? at + 1 : at]);
 	if (!command)

@@ -155,8 +155,8 @@ int explain_request(struct semcache *cache, const struct arguments *arguments);
 /* Returns whether `word` names one. */
 bool mode_is(const char *word);
 
-/* Becomes the daemon's program with argv, of which argv[1] names the mode. Returns, with the exit code, only if it cannot. */
-int mode_run(bool json, char **argv);
+/* Runs the daemon's program with argv, of which argv[1] names the mode. Returns the exit code, if it returns. */
+int mode_run(const struct arguments *arguments, char **argv);
 
 /* Prints the map of `stats` for a person, or as Prometheus' text format 0.0.4. */
 void stats_print(struct json_object *stats);

@@ -106,7 +106,7 @@ static void print_nearest(const struct semcache_answer *a)
 	}
 }
 
-/* "[semantic] similarity 0.952, 12 s old, 59 min left; asked as: What is a heap?" */
+/* "[semantic] small-model, similarity 0.952, 12 s old, 59 min left, request 1795557235000123; asked as: What is a heap?" */
 static void print_provenance(const struct semcache_answer *a)
 {
 	(void)fputc('[', stderr);
@@ -129,6 +129,9 @@ static void print_provenance(const struct semcache_answer *a)
 	}
 	if (a->tier != SEMCACHE_TIER_MISS && !a->entry)
 		(void)fputs(", not stored", stderr);
+	/* For explain --request, where it was decided by meaning. */
+	if (a->reason || a->tier == SEMCACHE_TIER_SEMANTIC || a->tier == SEMCACHE_TIER_COALESCED)
+		(void)fprintf(stderr, ", request %llu", (unsigned long long)a->request);
 	if (a->finish_reason && strcmp(a->finish_reason, "stop") != 0) {
 		(void)fputs(", finish_reason ", stderr);
 		text_print(stderr, a->finish_reason, strlen(a->finish_reason), true, 40);

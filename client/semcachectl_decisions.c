@@ -208,6 +208,30 @@ static void outcome_print(struct json_object *record)
 	(void)fputc('\n', stdout);
 }
 
+/* What was found out afterwards, for a person to look at. */
+static void review_print(struct json_object *review)
+{
+	static const char *const names[] = {"stored", "fresh"};
+
+	if (!review)
+		return;
+	label_print("review");
+	line_print(json_text(review, "source"), 0);
+	(void)fputs(": the model's answer is ", stdout);
+	line_print(json_text(review, "outcome"), 0);
+	if (json_object_is_type(json_member(review, "similarity"), json_type_double))
+		(void)printf(", similarity %.4f of %g", json_number(review, "similarity"), json_number(review, "threshold"));
+	(void)fputs(", at ", stdout);
+	time_print(json_integer(review, "at_ms"));
+	(void)fputs(" UTC\n", stdout);
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+		const char *answer = json_text(review, names[i]);
+		label_print(names[i]);
+		line_print(answer[0] ? answer : "(its text is not kept)", 0);
+		(void)fputc('\n', stdout);
+	}
+}
+
 static void rule_print(struct json_object *record)
 {
 	int64_t certificate_ms = json_integer(record, "certificate_ms");
@@ -271,6 +295,7 @@ static void record_print(struct json_object *record)
 
 	call_print(record);
 	outcome_print(record);
+	review_print(json_member(record, "review"));
 	rule_print(record);
 	(void)printf("%-13s%s\n", "candidates", count ? "" : "none");
 	for (size_t i = 0; i < count; i++)

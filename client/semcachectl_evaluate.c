@@ -1,14 +1,23 @@
-/* evaluate and calibrate are modes of the daemon's own program, because they use its embedder, guards and decision. They are
- * given the command line as it is.
+/* evaluate and calibrate are modes of the daemon's own program, because they use its embedder, guards and decision. They
+ * are given the command line as it is.
  *
- * What can go wrong: the program is not found, or cannot be run. */
+ *   evaluate: this process becomes the program
+ *   calibrate: the program runs beside, and writes the certificate into a pipe ──> config {namespace, certificate} ──>
+ * the daemon
+ *
+ * What can go wrong: the program is not found, or cannot be run; the certificate is there, but no daemon takes it. */
 #include "semcachectl.h"
 
 #include <errno.h>
+#include <json-c/json.h>
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
+
+#define CERTIFICATE_MOST 4096
+#define ARGUMENTS_MOST 256
 
 /* Writes the path `relative` to the folder of this program. Returns whether a program is there. */
 static bool is_beside(const char *relative, char *path, size_t size)
@@ -51,14 +60,102 @@ bool mode_is(const char *word)
 	return false;
 }
 
-int mode_run(bool json, char **argv)
+/* Runs the program with `out` as where the certificate goes, unless the command line says otherwise. Reads what comes
+ * there. Returns its exit status. */
+static int run_beside(const char *path, char **argv, char *text, size_t size)
+{
+	char *given[ARGUMENTS_MOST + 3], out[32];
+	size_t count = 0, length = 0;
+	int ends[2], status;
+	ssize_t got;
+
+	if (pipe(ends) != 0)
+		return EXIT_FAULT;
+	(void)snprintf(out, sizeof(out), "/dev/fd/%d", ends[1]);
+	given[count++] = argv[0];
+	given[count++] = argv[1];
+	given[count++] = "--out";
+	given[count++] = out;
+	for (size_t i = 2; argv[i] && count < ARGUMENTS_MOST; i++)
+		given[count++] = argv[i];
+	given[count] = NULL;
+	pid_t child = fork();
+	if (child == 0) {
+		(void)close(ends[0]);
+		(void)execv(path, given);
+		_exit(EXIT_ABSENT);
+	}
+	(void)close(ends[1]);
+	while (child > 0 && length + 1 < size &&
+	       ((got = read(ends[0], text + length, size - 1 - length)) > 0 || (got < 0 && errno == EINTR)))
+		length += got > 0 ? (size_t)got : 0;
+	text[length] = '\0';
+	(void)close(ends[0]);
+	while (child > 0 && waitpid(child, &status, 0) < 0)
+		if (errno != EINTR)
+			return EXIT_FAULT;
+	return child > 0 && WIFEXITED(status) ? WEXITSTATUS(status) : EXIT_FAULT;
+}
+
+/* Gives the daemon what the program wrote: "namespace NAME", and from the second line on the certificate. */
+static int put_in_force(struct semcache *cache, bool json, char *text)
+{
+	static const char word[] = "namespace ";
+	struct semcache_result *result = NULL;
+	char *end = strchr(text, '\n'), *raw;
+	size_t length;
+
+	if (!end || strncmp(text, word, sizeof(word) - 1) != 0)
+		return result_error(json, "the daemon's program wrote no certificate");
+	*end = '\0';
+	struct json_object *params = json_object_new_object();
+	json_object_object_add(params, "namespace", json_object_new_string(text + sizeof(word) - 1));
+	json_object_object_add(params, "certificate", json_object_new_string(end + 1));
+	bool is_made = json_to_raw(params, &raw, &length);
+	json_object_put(params);
+	if (!is_made)
+		return usage_error(json, "out of memory");
+	int error = semcache_call(cache, "config", raw, length, SEMCACHE_UNSET, &result);
+	free(raw);
+	if (error)
+		return failure_print(cache, json);
+	semcache_result_free(result);
+	if (!json)
+		(void)printf("the daemon has it\n");
+	return EXIT_OK;
+}
+
+static int run_calibrate(const struct arguments *arguments, const char *path, char **argv)
+{
+	struct semcache_options options = SEMCACHE_OPTIONS;
+	char text[CERTIFICATE_MOST];
+	int code = run_beside(path, argv, text, sizeof(text));
+
+	if (code != EXIT_OK || text[0] == '\0')
+		return code;
+	options.socket = arguments->socket;
+	options.timeout_ms = arguments->timeout_ms;
+	options.connect_timeout_ms = arguments->connect_timeout_ms;
+	struct semcache *cache = semcache_open(&options);
+	if (!cache)
+		return usage_error(arguments->json, "%s", strerror(errno));
+	code = put_in_force(cache, arguments->json, text);
+	semcache_close(cache);
+	return code;
+}
+
+int mode_run(const struct arguments *arguments, char **argv)
 {
 	char path[PATH_MAX];
 
-	if (!find_daemon(path, sizeof(path)))
-		(void)usage_error(json, "the daemon's program %s cannot be run: %s; SEMCACHE_DAEMON names another", path,
+	if (!find_daemon(path, sizeof(path))) {
+		(void)usage_error(arguments->json,
+				  "the daemon's program %s cannot be run: %s; SEMCACHE_DAEMON names another", path,
 				  strerror(errno));
-	else
-		(void)execv(path, argv);
+		return EXIT_ABSENT;
+	}
+	if (strcmp(argv[1], "calibrate") == 0)
+		return run_calibrate(arguments, path, argv);
+	(void)execv(path, argv);
 	return EXIT_ABSENT;
 }

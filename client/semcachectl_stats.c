@@ -130,6 +130,66 @@ static void guards_print(struct json_object *stats)
 	}
 }
 
+/* A share in per cent, or a dash where there is none. */
+static void share_print(struct json_object *estimate, const char *key)
+{
+	if (json_object_is_type(json_member(estimate, key), json_type_double))
+		(void)printf("%8.2f", json_number(estimate, key) * 100);
+	else
+		(void)printf("%8s", "-");
+}
+
+static void band_print(struct json_object *estimate)
+{
+	double from = json_number(estimate, "from"), to = json_number(estimate, "to");
+	char band[32];
+
+	if (from < 0 && to >= 1)
+		(void)snprintf(band, sizeof(band), "all");
+	else if (from < 0)
+		(void)snprintf(band, sizeof(band), "under %.2f", to);
+	else
+		(void)snprintf(band, sizeof(band), "%.2f to %.2f", from, to);
+	(void)printf("%-14s", band);
+}
+
+/* How much of what was served, or would have been, is wrong by what the model says. */
+static void reviews_print(struct json_object *stats)
+{
+	struct json_object *map = group(stats, "namespaces");
+	bool head = false;
+
+	if (!map)
+		return;
+	json_object_object_foreach(map, name, counts)
+	{
+		struct json_object *reviews = group(counts, "reviews"), *estimates = json_member(reviews, "estimates");
+		size_t count = json_object_is_type(estimates, json_type_array) ? json_object_array_length(estimates) : 0;
+		bool is_measured = reviews && group(reviews, "comparator");
+		for (size_t i = 0; i < count; i++) {
+			struct json_object *estimate = json_object_array_get_idx(estimates, i);
+			if (!head)
+				(void)fputs(
+					"false hits, % of hits       similarity      compared different      rate  from 95 %     "
+					"to comparator\n",
+					stdout);
+			head = true;
+			(void)fputs("  ", stdout);
+			name_print(name, 17);
+			name_print(json_text(estimate, "source"), 8);
+			(void)fputc(' ', stdout);
+			band_print(estimate);
+			(void)printf("%10lld%10lld  ", (long long)json_integer(estimate, "compared"),
+				     (long long)json_integer(estimate, "different"));
+			share_print(estimate, "false_hit_rate");
+			share_print(estimate, "low");
+			(void)fputs("   ", stdout);
+			share_print(estimate, "high");
+			(void)printf(" %s\n", is_measured ? "measured" : "unmeasured");
+		}
+	}
+}
+
 void stats_print(struct json_object *stats)
 {
 	const char *version = json_text(stats, "version");
@@ -143,6 +203,7 @@ void stats_print(struct json_object *stats)
 	numbers_print(stats, "counters");
 	namespaces_print(stats);
 	guards_print(stats);
+	reviews_print(stats);
 	numbers_print(stats, "errors");
 	numbers_print(stats, "gauges");
 	latencies_print(stats);
@@ -259,6 +320,35 @@ static void guards_print_prometheus(struct json_object *stats, const char *count
 	}
 }
 
+static void reviews_print_prometheus(struct json_object *stats, const char *value, const char *suffix, const char *help)
+{
+	struct json_object *map = group(stats, "namespaces");
+	char metric[48];
+
+	if (!map)
+		return;
+	(void)snprintf(metric, sizeof(metric), "review_%s", value);
+	metric_head(metric, suffix, suffix[0] ? "counter" : "gauge", help);
+	json_object_object_foreach(map, name, counts)
+	{
+		struct json_object *reviews = group(counts, "reviews"), *estimates = json_member(reviews, "estimates");
+		size_t count = json_object_is_type(estimates, json_type_array) ? json_object_array_length(estimates) : 0;
+		for (size_t i = 0; i < count; i++) {
+			struct json_object *estimate = json_object_array_get_idx(estimates, i);
+			bool is_all = json_number(estimate, "from") < 0 && json_number(estimate, "to") >= 1;
+			/* Bands are counters that can be added up; for estimates all of them together are one more. */
+			if (!json_member(estimate, value) || (is_all && suffix[0]))
+				continue;
+			(void)printf("semcache_%s%s{namespace=\"", metric, suffix);
+			escaped_print(name, true);
+			(void)fputs("\",source=\"", stdout);
+			escaped_print(json_text(estimate, "source"), true);
+			(void)printf("\",from=\"%g\",to=\"%g\"} %.6g\n", json_number(estimate, "from"),
+				     json_number(estimate, "to"), json_number(estimate, value));
+		}
+	}
+}
+
 static void latency_line(const char *suffix, const char *name, double quantile, double value)
 {
 	(void)printf("semcache_latency_seconds%s{of=\"", suffix);
@@ -317,6 +407,11 @@ void stats_print_prometheus(struct json_object *stats)
 	namespaces_print_prometheus(stats, "misses", "answers from the model and look-ups without one, by namespace");
 	guards_print_prometheus(stats, "vetoed", "near enough entries that a guard kept from being served");
 	guards_print_prometheus(stats, "shadow", "near enough entries that a guard would have kept from being served");
+	reviews_print_prometheus(stats, "compared", "_total", "answers compared with the model's, by band of similarity");
+	reviews_print_prometheus(stats, "different", "_total", "the same, those that said something else");
+	reviews_print_prometheus(stats, "false_hit_rate", "", "estimated share of false hits in hits, 0 to 1");
+	reviews_print_prometheus(stats, "low", "", "where its interval at 95 % begins");
+	reviews_print_prometheus(stats, "high", "", "where its interval at 95 % ends");
 	errors_print_prometheus(stats);
 	latencies_print_prometheus(stats);
 }

@@ -77,7 +77,7 @@ static unsigned health_status(const struct service *service, size_t upstreams_do
 static void say_health(const struct service *service, struct buffer *out)
 {
 	static const char *const states[] = {"ok", "degraded", "down"};
-	const struct part *parts[CONFIG_UPSTREAMS + 2];
+	const struct part *parts[CONFIG_UPSTREAMS + 3];
 	msgpack_packer pack = pack_to(out);
 	uint64_t now_ms = deadlines_now_ms(service->deadlines);
 	size_t count = 0, upstreams_down = 0;
@@ -87,6 +87,8 @@ static void say_health(const struct service *service, struct buffer *out)
 		parts[count++] = &service->redis_part;
 	if (service->embedder_part.configured)
 		parts[count++] = &service->embedder_part;
+	if (service->second_part.configured)
+		parts[count++] = &service->second_part;
 	for (size_t i = 0; i < service->config->upstream_count; i++) {
 		parts[count++] = &service->upstream_parts[i];
 		if (!part_up(&service->upstream_parts[i]))

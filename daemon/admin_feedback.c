@@ -6,8 +6,8 @@
  *                                        accept: whose question is it? ─> measure ─> alias, here and in Redis ─> label
  *                                        undo:   taken back here at once ─> Redis
  *
- * What can go wrong: no such entry (only undo goes on, if the pair is known), the question is of another scope (accept), no more
- * pairs fit, Redis is away (what is said holds here, and waits in the write queue). */
+ * What can go wrong: no such entry (only undo goes on, if the pair is known), the question is of another scope (accept), no
+ * more pairs fit, Redis is away (what is said holds here, and waits in the write queue). */
 #include "admin_feedback.h"
 
 #include "clock.h"
@@ -447,7 +447,8 @@ static void find_entry(struct feedback *feedback)
 
 /* ---- the method ---- */
 
-/* A wrong verdict only makes the model be asked more often; what others are served in its place is for administrators to say. */
+/* A wrong verdict only makes the model be asked more often; what others are served in its place is for administrators to
+ * say. */
 static int check_caller(struct call *call, const struct request *request, struct fault *fault)
 {
 	struct service *service = call->calls->service;

@@ -31,8 +31,8 @@ struct feedback {
 /* Finds the text that was asked, as it would be compared by meaning. Returns 0, or an error with `fault` filled. */
 int feedback_find_text(struct hasher *hasher, const struct request *request, struct slice *text, struct fault *fault);
 
-/* Finds the identity of what was asked, feedback->alias, which must be of the scope of feedback->entry. Returns 0, or an error with
- * `fault` filled. */
+/* Finds the identity of what was asked, feedback->alias, which must be of the scope of feedback->entry. Returns 0, or an
+ * error with `fault` filled. */
 int feedback_find_alias(struct feedback *feedback, struct fault *fault);
 
 #endif

@@ -1,6 +1,6 @@
-/* Whose question a verdict is about. A caller who gives the whole question names its identity; one who gives only a text means it as
- * the entry was asked, with the entry's model, parameters and context. What can go wrong: the question stands in another scope
- * than the entry, and then the entry must not answer it. */
+/* Whose question a verdict is about. A caller who gives the whole question names its identity; one who gives only a text
+ * means it as the entry was asked, with the entry's model, parameters and context. What can go wrong: the question stands
+ * in another scope than the entry, and then the entry must not answer it. */
 #include "admin_feedback.h"
 
 #include "../proto/reader.h"
@@ -87,8 +87,8 @@ static int source_of(const struct feedback *feedback, struct identity_source *so
 	return upstream ? 0 : ERROR_NOT_FOUND;
 }
 
-/* Whether what is asked stands in the scope of the entry. Where nothing was compared when that was stored, it does if the entry is
- * just this, with the other text. */
+/* Whether what is asked stands in the scope of the entry. Where nothing was compared when that was stored, it does if the
+ * entry is just this, with the other text. */
 static bool is_scope_of(const struct feedback *feedback, const struct identity_source *source, const struct identity *scope)
 {
 	struct hasher *hasher = feedback->service->hasher;

@@ -25,7 +25,8 @@ struct measure {
 	bool is_embedding;
 };
 
-/* Measures. Returns true if `done` will come, exactly once and not before the return; false if `similarity` is set already. */
+/* Measures. Returns true if `done` will come, exactly once and not before the return; false if `similarity` is set
+ * already. */
 bool measure_start(struct measure *measure);
 
 /* Ends it; `done` does not come any more. */

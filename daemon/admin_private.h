@@ -8,6 +8,8 @@
 #include "pack.h"
 #include "service.h"
 
+struct estimate_counts;
+
 /* The most bytes of one result. */
 #define ADMIN_RESULT_MOST (32u << 20)
 /* The most bytes of a question in a list; `show` has it whole. */
@@ -39,5 +41,9 @@ int admin_feedback(struct call *call, const struct request *request, struct faul
 
 /* admin_stats.c */
 void admin_stats(struct service *service, struct buffer *out);
+
+/* admin_stats_reviews.c: packs one value, nil if nothing was reviewed. */
+void admin_say_reviews(msgpack_packer *pack, const struct service *service, struct slice name,
+		       const struct estimate_counts *counts);
 
 #endif

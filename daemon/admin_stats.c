@@ -5,6 +5,7 @@
 #include "flight.h"
 #include "memory_cache.h"
 #include "namespaces.h"
+#include "review.h"
 #include "server.h"
 #include "store.h"
 #include "upstream.h"
@@ -39,6 +40,7 @@ static const struct counter latencies[] = {
 	X(memory_bytes, "bytes of them")                                                                                    \
 	X(index_entries, "entries that can be found by meaning")                                                            \
 	X(index_bytes, "bytes of the index")                                                                                \
+	X(reviews, "comparisons of answers under way or waiting")                                                           \
 	X(pairs_rejected, "pairs of questions that must not share an answer")                                               \
 	X(entries_quarantined, "entries that were wrong for two questions")                                                 \
 	X(write_queue_writes, "writes that wait for Redis")                                                                 \
@@ -69,6 +71,7 @@ static struct gauges read_gauges(const struct service *service)
 		.upstream_in_flight = upstreams_in_flight(service->upstreams),
 		.memory_bytes = memory_cache_bytes(service->memory, &entries),
 		.index_bytes = service->index.ops->bytes(service->index.state, &index_entries),
+		.reviews = reviews_count(service->reviews),
 		.pairs_rejected = verdicts_count(service->verdicts, &quarantined),
 		.write_queue_bytes = service->store ? store_queue(service->store, &writes) : 0,
 	};
@@ -157,16 +160,24 @@ static void say_guards(msgpack_packer *pack, const struct namespace_count *count
 	}
 }
 
+struct saying {
+	msgpack_packer *pack;
+	const struct service *service;
+};
+
 static void say_namespace(void *data, struct slice name, const struct namespace_count *count)
 {
-	msgpack_packer *pack = data;
+	const struct saying *saying = data;
+	msgpack_packer *pack = saying->pack;
 
 	pack_text(pack, name);
-	msgpack_pack_map(pack, 3);
+	msgpack_pack_map(pack, 4);
 	pack_named_uint(pack, "hits", count->hits);
 	pack_named_uint(pack, "misses", count->misses);
 	pack_key(pack, "guards");
 	say_guards(pack, count);
+	pack_key(pack, "reviews");
+	admin_say_reviews(pack, saying->service, name, &count->estimates);
 }
 
 static void count_namespace(void *data, struct slice name, const struct namespace_count *count)
@@ -174,10 +185,12 @@ static void count_namespace(void *data, struct slice name, const struct namespac
 	(void)data, (void)name, (void)count;
 }
 
-static void say_namespaces(msgpack_packer *pack, const struct namespaces *namespaces)
+static void say_namespaces(msgpack_packer *pack, const struct service *service)
 {
-	msgpack_pack_map(pack, namespaces_each(namespaces, count_namespace, NULL));
-	(void)namespaces_each(namespaces, say_namespace, pack);
+	struct saying saying = {pack, service};
+
+	msgpack_pack_map(pack, namespaces_each(service->namespaces, count_namespace, NULL));
+	(void)namespaces_each(service->namespaces, say_namespace, &saying);
 }
 
 void admin_stats(struct service *service, struct buffer *out)
@@ -196,7 +209,7 @@ void admin_stats(struct service *service, struct buffer *out)
 	pack_key(&pack, "gauges");
 	say_table(&pack, gauge_table, GAUGE_COUNT, &gauges);
 	pack_key(&pack, "namespaces");
-	say_namespaces(&pack, service->namespaces);
+	say_namespaces(&pack, service);
 	pack_key(&pack, "errors");
 	say_errors(&pack, metrics);
 	pack_key(&pack, "latencies");

@@ -1,7 +1,7 @@
 /* options ──> configuration ──> file and labels ──> calibrate_find() ──> certificate, or a refusal with what is missing
  *
- * A pair of a file stands for a hit on a lone entry, whose score has no margin, so that it counts only for the weight 0; a stream is
- * run once for each threshold and weight. What can go wrong ends it as in evaluate.c. */
+ * A pair of a file stands for a hit on a lone entry, whose score has no margin, so that it counts only for the weight 0;
+ * a stream is run once for each threshold and weight. What can go wrong ends it as in evaluate.c. */
 #include "calibrate.h"
 
 #include "../proto/error.h"
@@ -225,8 +225,10 @@ static int conclude(struct calibrating *c)
 	};
 	struct calibrate_finding finding = calibrate_find(&terms);
 	struct certificate certificate = {0};
-	struct calibrate_report report = {
-		.options = c->options, .finding = &finding, .labels = &c->labels, .mode_calibrated = c->space->mode == CONFIG_MODE_CALIBRATED};
+	struct calibrate_report report = {.options = c->options,
+					  .finding = &finding,
+					  .labels = &c->labels,
+					  .mode_calibrated = c->space->mode == CONFIG_MODE_CALIBRATED};
 
 	if (finding.found) {
 		if (certify(c, &finding, &certificate) != 0)

@@ -1,4 +1,5 @@
-/* for each weight: highest threshold with enough served ──> lower, while the bound holds ──> the lowest; the best of the weights. */
+/* for each weight: highest threshold with enough served ──> lower, while the bound holds ──> the lowest; the best of the
+ * weights. */
 #include "calibrate_find.h"
 
 #include "interval.h"
@@ -9,6 +10,8 @@
 #define GRID_LAST 300
 /* Labels end where fewer than these lie within the next few thresholds above. */
 #define BAND 4
+#define START_PART 3
+#define START_PLENTY 12
 #define BAND_LABELS 10
 
 const double calibrate_margins[CALIBRATE_MARGINS] = {0, 0.5, 1};
@@ -28,10 +31,34 @@ static double bound_of(const struct calibrate_terms *terms, const struct calibra
 	return bound < 1 ? bound : 1;
 }
 
+/* Whether a promise could be kept by a part of so many, if none of them were wrong. */
+static bool is_enough(const struct calibrate_terms *terms, const struct calibrate_count *count, uint64_t part)
+{
+	const struct calibrate_count flawless = {count->served / part, 0, count->compared / part};
+
+	return bound_of(terms, &flawless) <= terms->promise;
+}
+
+/* Returns the part of those served with which a sequence begins: a third, where there are plenty. With just enough, a
+ * single failure at the top would end it. */
+static uint64_t first_part(const struct calibrate_terms *terms, double margin)
+{
+	const struct calibrate_count all = terms->count(terms->data, margin, GRID_FIRST / GRID);
+
+	return is_enough(terms, &all, START_PLENTY) ? START_PART : 1;
+}
+
+/* Remembers what came nearest to the promise, for a refusal. */
+static void note_failure(struct calibrate_finding *finding, const struct calibrate_finding *failure)
+{
+	if (!finding->found && failure->count.served > 0 && failure->bound < finding->bound)
+		*finding = *failure;
+}
+
 /* Walks one weight's sequence. */
 static void find_margin(const struct calibrate_terms *terms, double margin, struct calibrate_finding *finding)
 {
-	uint64_t enough = interval_count_needed(0, terms->promise, confidence_each(terms));
+	uint64_t part = first_part(terms, margin);
 	uint64_t above[BAND] = {0};
 	struct calibrate_finding lowest = {0};
 
@@ -40,26 +67,33 @@ static void find_margin(const struct calibrate_terms *terms, double margin, stru
 		struct calibrate_count count = terms->count(terms->data, margin, threshold);
 		uint64_t before = above[i % BAND];
 		above[i % BAND] = count.served;
-		if (count.served < enough && !lowest.found)
+		if (!lowest.found && !is_enough(terms, &count, part))
 			continue;
-		double bound = bound_of(terms, &count);
-		if (bound > terms->promise || (lowest.found && count.served < before + BAND_LABELS))
+		struct calibrate_finding here = {true, margin, threshold, count, bound_of(terms, &count), 0};
+		if (here.bound > terms->promise && !lowest.found) {
+			here.found = false;
+			note_failure(finding, &here);
+			return;
+		}
+		if (here.bound > terms->promise || (lowest.found && count.served < before + BAND_LABELS))
 			break;
-		lowest = (struct calibrate_finding){true, margin, threshold, count, bound, 0};
+		/* One that would serve no more is no use. */
+		if (!lowest.found || count.served > lowest.count.served)
+			lowest = here;
 	}
 	if (lowest.found && (!finding->found || lowest.count.served > finding->count.served))
 		*finding = lowest;
 }
 
-/* For a refusal: where the bound is smallest. It is told, not promised. */
+/* For a refusal because no sequence has begun: where the bound is smallest. */
 static void find_smallest(const struct calibrate_terms *terms, double margin, struct calibrate_finding *finding)
 {
 	for (int i = GRID_LAST; i >= GRID_FIRST; i--) {
 		double threshold = (double)i / GRID;
-		struct calibrate_count count = terms->count(terms->data, margin, threshold);
-		double bound = bound_of(terms, &count);
-		if (count.served > 0 && bound < finding->bound)
-			*finding = (struct calibrate_finding){false, margin, threshold, count, bound, 0};
+		struct calibrate_finding here = {.margin = margin, .threshold = threshold};
+		here.count = terms->count(terms->data, margin, threshold);
+		here.bound = bound_of(terms, &here.count);
+		note_failure(finding, &here);
 	}
 }
 
@@ -71,7 +105,8 @@ struct calibrate_finding calibrate_find(const struct calibrate_terms *terms)
 		find_margin(terms, calibrate_margins[i], &finding);
 	if (finding.found)
 		return finding;
-	for (size_t i = 0; i < CALIBRATE_MARGINS; i++)
+	bool is_begun = finding.count.served > 0;
+	for (size_t i = 0; i < CALIBRATE_MARGINS && !is_begun; i++)
 		find_smallest(terms, calibrate_margins[i], &finding);
 	uint64_t served = finding.count.served;
 	double wrong = served ? (double)finding.count.wrong / (double)served : 0;

@@ -1,13 +1,14 @@
 /* The lowest threshold that keeps a promise with confidence: fixed-sequence testing over a fixed descending grid. Pure.
  *
- * For each of a few margin weights the thresholds are tested from the highest on, each by the Clopper-Pearson bound (interval.h) on
- * the share of served that was wrong; the first that fails ends the weight's sequence, so that no correction for the number of
- * thresholds is needed. Only the weights are corrected for (Bonferroni): each is tested with a third of the doubt.
- *   R. J. Simes, S. Holm and others on sequentially rejective tests; A. N. Angelopoulos, S. Bates, E. J. Candès, M. I. Jordan, L. Lei:
- *   Learn then test: calibrating predictive algorithms to achieve risk control. arXiv:2110.01052, section 3 (fixed sequence).
+ * For each of a few margin weights the thresholds are tested from the highest on, each by the Clopper-Pearson bound
+ * (interval.h) on the share of served that was wrong; the first that fails ends the weight's sequence, so that no
+ * correction for the number of thresholds is needed. Only the weights are corrected for (Bonferroni): each is tested with
+ * a third of the doubt.
+ * A. N. Angelopoulos, S. Bates, E. J. Candès, M. I. Jordan, L. Lei: Learn then test: calibrating predictive algorithms to
+ * achieve risk control. arXiv:2110.01052 (fixed-sequence testing).
  *
- * A sequence begins where enough would be served for a promise without a single failure, which depends on how many there are and not
- * on whether they are right; it ends where the labels do. What it finds holds for questions like those that were labelled. */
+ * A sequence begins where enough would be served, which depends on how many there are and not on whether they are right;
+ * it ends where the labels do. What it finds holds for questions like those that were labelled. */
 #ifndef DAEMON_CALIBRATE_FIND_H
 #define DAEMON_CALIBRATE_FIND_H
 
@@ -29,7 +30,8 @@ struct calibrate_count {
 struct calibrate_terms {
 	double promise;    /* the most false hits, of hits */
 	double confidence; /* 0.95 */
-	/* How often the comparator may at most call a wrong answer right; its share of the labels widens the bound by that. */
+	/* How often the comparator may at most call a wrong answer right; its share of the labels widens the bound by
+	 * that. */
 	double comparator_error;
 	struct calibrate_count (*count)(void *data, double margin, double threshold);
 	void *data;
@@ -38,7 +40,7 @@ struct calibrate_terms {
 struct calibrate_finding {
 	bool found;
 	double margin, threshold;
-	struct calibrate_count count; /* there; or, if nothing was found, where the bound is smallest */
+	struct calibrate_count count; /* there; or, if nothing was found, where the labels came nearest to the promise */
 	double bound;                 /* the same */
 	uint64_t missing;             /* labels, if as many of them are wrong as there; UINT64_MAX: no number would do */
 };

@@ -86,8 +86,7 @@ static void reading_end(struct reading *reading)
 static void on_label(struct store_labels *labels, const struct store_label *label)
 {
 	struct reading *reading = labels->data;
-	bool is_compared =
-		label->source == LABEL_AUDIT || label->source == LABEL_SHADOW || label->source == LABEL_JUDGE;
+	bool is_compared = label->source == LABEL_AUDIT || label->source == LABEL_SHADOW || label->source == LABEL_JUDGE;
 	/* What a caller calls right makes nothing safer. */
 	bool is_evidence = !(label->source == LABEL_CALLER && label->right) && (!is_compared || reading->compared);
 

@@ -12,7 +12,7 @@ struct config;
 
 struct calibrate_label {
 	double similarity;
-	double next;   /* of the next nearest entry; NAN = there was none, or it is not known */
+	double next; /* of the next nearest entry; NAN = there was none, or it is not known */
 	bool right;
 	bool compared; /* by a comparator of answers */
 };
@@ -27,8 +27,8 @@ struct calibrate_labels {
 /* Adds one. Returns 0 or ERROR_MEMORY. */
 int calibrate_labels_add(struct calibrate_labels *labels, const struct calibrate_label *label);
 
-/* Adds those of `namespace_name` whose similarity is `embedder`'s, on a loop of its own. With `compared` those of audit, shadow and judge
- * too. Returns 0, or an error and why in `mistake`. */
+/* Adds those of `namespace_name` whose similarity is `embedder`'s, on a loop of its own. With `compared` those of audit,
+ * shadow and judge too. Returns 0, or an error and why in `mistake`. */
 int calibrate_labels_read(struct calibrate_labels *labels, const struct config *config, const char *namespace_name,
 			  const char *embedder, bool compared, char *mistake, size_t mistake_size);
 

@@ -20,7 +20,8 @@ static void refusal_print(const struct calibrate_report *report)
 	if (finding->missing == UINT64_MAX)
 		(void)printf("no number of labels would do while so many are wrong\n");
 	else
-		(void)printf("missing: about %" PRIu64 " labels of hits, if no larger share of them is wrong\n", finding->missing);
+		(void)printf("missing: about %" PRIu64 " labels of hits, if no larger share of them is wrong\n",
+			     finding->missing);
 }
 
 int calibrate_report_text(const struct calibrate_report *report)
@@ -34,7 +35,8 @@ int calibrate_report_text(const struct calibrate_report *report)
 	(void)printf("score_threshold %g, margin %g, margin_floor %g, minimum %g\n",
 		     certificate->calibration.score_threshold, certificate->calibration.margin,
 		     certificate->calibration.margin_floor, certificate->calibration.minimum);
-	(void)printf("at most %.2f %% false hits of hits at %.0f %% confidence: %" PRIu64 " of %" PRIu64 " hits wrong (%s)\n",
+	(void)printf("at most %.2f %% false hits of hits at %.0f %% confidence: %" PRIu64 " of %" PRIu64
+		     " hits wrong (%s)\n",
 		     100 * certificate->bound, 100 * certificate->confidence, certificate->wrong, certificate->labels,
 		     certificate->source);
 	if (!report->mode_calibrated)

@@ -11,6 +11,7 @@
 #include "policy.h"
 #include "recall.h"
 #include "replica.h"
+#include "review.h"
 #include "service.h"
 #include "verdicts.h"
 
@@ -145,6 +146,44 @@ static void note_alias(const struct calls *calls, const struct memory_hit *hit, 
 	decisions_note(calls->service->decisions, &event);
 }
 
+/* Asks the model too behind the caller's back, if it is chosen. */
+static void audit_alias(const struct calls *calls, const struct memory_hit *hit, const struct question *question,
+			struct slice text, const struct policy *policy)
+{
+	struct service *service = calls->service;
+	const struct request *request = question->request;
+	const struct slice digested[] = {request->namespace, text};
+
+	if (!(question->space->audit > 0) || hit->alias->kind == ALIAS_ACCEPTED ||
+	    request->method != METHOD_get_or_generate || request->cache != CACHE_DEFAULT)
+		return;
+	struct review_hit review = {
+		.request = service->requests,
+		.space = question->space,
+		.namespace = request->namespace,
+		.question = text,
+		.identity = question->identity,
+		.tags = request->tags,
+		.tag_count = request->tag_count,
+		.entry = hit->entry->identity,
+		.entry_question = hit->entry->question,
+		.entry_tags = hit->entry->tags,
+		.entry_created_ms = hit->entry->created_ms,
+		.similarity = hit->alias->similarity,
+		.next = __builtin_nan(""),
+		.score = hit->alias->score,
+		.opinion = __builtin_nan(""),
+		.certificate_ms = policy->calibrated ? policy->certificate_ms : 0,
+		.upstream = question->upstream,
+		.model = question->model,
+		.prompt = request->prompt,
+		.messages = request->messages,
+		.parameters = request->parameters,
+	};
+	if (identity_digest(service->hasher, digested, 2, &review.digest) == 0)
+		reviews_audit(service->reviews, &review, hit->entry->answer);
+}
+
 /* Returns whether the memory tier has something under the identity that may be served. Of a question that was recalled only the
  * identity is known (`question` NULL), which is too little for an alias. */
 static bool find_in_memory(const struct calls *calls, const struct recalled *known, const struct question *question,
@@ -167,6 +206,7 @@ static bool find_in_memory(const struct calls *calls, const struct recalled *kno
 	if (!is_alias_allowed(service, hit, question, text, policy, now_ms))
 		return false;
 	note_alias(calls, hit, question, text, policy);
+	audit_alias(calls, hit, question, text, policy);
 	return true;
 }
 

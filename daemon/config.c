@@ -140,6 +140,13 @@ static void check_models(const struct checking *checking, const struct config_up
 						       other->name);
 }
 
+static int check_embedder(const struct checking *checking, struct config_embedder *embedder)
+{
+	if (embedder->url[0] && !embedder->model)
+		config_mistake(checking->mistakes, checking->section->line, checking->title, "model", "must be given with url");
+	return check_key(checking, &embedder->key);
+}
+
 static int check_section(struct checking *checking)
 {
 	struct config *config = checking->config;
@@ -150,10 +157,9 @@ static int check_section(struct checking *checking)
 	case CONFIG_REDIS:
 		return check_key(checking, &config->redis.key);
 	case CONFIG_EMBEDDER:
-		if (config->embedder.url[0] && !config->embedder.model)
-			config_mistake(checking->mistakes, checking->section->line, checking->title, "model",
-				       "must be given with url");
-		return check_key(checking, &config->embedder.key);
+		return check_embedder(checking, &config->embedder);
+	case CONFIG_SECOND_OPINION:
+		return check_embedder(checking, &config->second_opinion);
 	case CONFIG_UPSTREAM:
 		check_models(checking, &config->upstreams[checking->section->index]);
 		return check_key(checking, &config->upstreams[checking->section->index].key);
@@ -182,6 +188,7 @@ static int check_all(struct config *config, const struct config *previous, bool 
 	/* Only now, because several may come from the same variable. */
 	config_key_forget(&config->redis.key);
 	config_key_forget(&config->embedder.key);
+	config_key_forget(&config->second_opinion.key);
 	for (size_t i = 0; i < config->upstream_count; i++)
 		config_key_forget(&config->upstreams[i].key);
 	return error;
@@ -244,7 +251,7 @@ static enum config_origin origin_of(unsigned line)
 /* A value that is inherited comes from where [namespace default] has it. */
 static void set_origins(struct config *config)
 {
-	static const char *const scores[] = {"score_threshold", "margin", "margin_floor", "minimum"};
+	static const char *const scores[] = {"score_threshold", "margin", "margin_floor", "minimum", "opinion_weight"};
 	struct config_origins *origins = config->origins;
 
 	for (size_t s = 0; s < origins->count; s++) {
@@ -327,7 +334,8 @@ static void take_secrets(struct config *to, struct config *from)
 {
 	to->redis.key.secret = from->redis.key.secret;
 	to->embedder.key.secret = from->embedder.key.secret;
-	from->redis.key.secret = from->embedder.key.secret = NULL;
+	to->second_opinion.key.secret = from->second_opinion.key.secret;
+	from->redis.key.secret = from->embedder.key.secret = from->second_opinion.key.secret = NULL;
 	for (size_t i = 0; i < to->upstream_count; i++) {
 		to->upstreams[i].key.secret = from->upstreams[i].key.secret;
 		from->upstreams[i].key.secret = NULL;
@@ -384,6 +392,7 @@ void config_destroy(struct config *config)
 	}
 	config_key_wipe(&config->redis.key);
 	config_key_wipe(&config->embedder.key);
+	config_key_wipe(&config->second_opinion.key);
 	for (size_t i = 0; i < config->upstream_count; i++) {
 		config_key_wipe(&config->upstreams[i].key);
 		free(config->upstreams[i].name);

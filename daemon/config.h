@@ -22,6 +22,11 @@ struct config_guards {
 	uint32_t on, shadow;
 };
 
+/* A share that was counted: `wrong` of `count`; count 0 = none. */
+struct config_share {
+	uint32_t wrong, count;
+};
+
 /* Where a value comes from. */
 enum config_origin { CONFIG_ORIGIN_DEFAULT, CONFIG_ORIGIN_FILE, CONFIG_ORIGIN_REDIS };
 
@@ -39,6 +44,17 @@ struct guard_words;
 struct config_key {
 	char *key_env, *key_file, *key_credential; /* where it comes from; at most one is set */
 	char *secret;                              /* the key itself, or NULL. Never logged or shown */
+};
+
+/* A service that turns texts into vectors. */
+struct config_embedder {
+	char *url; /* "" = none */
+	char *unix_socket;
+	char *model;
+	struct config_key key;
+	uint64_t dimensions; /* 0 = what the first answer has */
+	uint64_t max_bytes, timeout_ms;
+	uint64_t cache_ttl; /* not of the second opinion */
 };
 
 struct config_upstream {
@@ -63,8 +79,16 @@ struct config_namespace {
 	double score_threshold, margin, margin_floor, minimum;
 	struct config_guards guards;
 	struct guard_words *opposites; /* the operator's, or NULL */
+	uint64_t second_opinion;       /* 1: would-be hits are also looked at by the second embedder */
+	double opinion_weight;         /* what its cosine counts; CONFIG_NONE = as for score_threshold */
 	uint64_t ttl, alias_ttl, stale_window; /* seconds */
 	char *context; /* what callers may set: "any", or of all, system, label, with a comma between */
+	/* Reviews of what is served by meaning (review.h). */
+	double compare_threshold;   /* least similarity of two answers that say the same */
+	double audit;               /* share of the hits by meaning that the model is asked too */
+	uint64_t audit_calls;       /* at most so many of them a day */
+	/* How often the comparison of answers was wrong where it was measured; count 0 = not measured. */
+	struct config_share comparator_false_same, comparator_false_different;
 	/* Where threshold comes from; and of the calibrated rule's own values the last of default, file, Redis that any has. */
 	enum config_origin threshold_origin, score_origin;
 	/* Not from the file: what was calibrated here, in force; NULL = nothing. Its owner keeps it alive. */
@@ -91,14 +115,8 @@ struct config {
 		struct config_key key; /* the password, if any */
 		uint64_t timeout_ms, write_queue_bytes, serve_disconnected;
 	} redis;
-	struct {
-		char *url; /* "" = no embedder */
-		char *unix_socket;
-		char *model;
-		struct config_key key;
-		uint64_t dimensions; /* 0 = what the first answer has */
-		uint64_t max_bytes, timeout_ms, cache_ttl;
-	} embedder;
+	struct config_embedder embedder;
+	struct config_embedder second_opinion; /* timeout_ms: of one opinion */
 	struct {
 		char *level;
 	} log;

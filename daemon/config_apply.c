@@ -45,6 +45,8 @@ static const struct config_key *key_of(const struct config *config, const struct
 		return &config->redis.key;
 	case CONFIG_EMBEDDER:
 		return &config->embedder.key;
+	case CONFIG_SECOND_OPINION:
+		return &config->second_opinion.key;
 	case CONFIG_UPSTREAM:
 		return &config->upstreams[section->index].key;
 	default:

@@ -104,6 +104,8 @@ static const char *find_previous(const struct config *previous, const char *vari
 	const char *secret = secret_if_from(&previous->redis.key, variable);
 	if (!secret)
 		secret = secret_if_from(&previous->embedder.key, variable);
+	if (!secret)
+		secret = secret_if_from(&previous->second_opinion.key, variable);
 	for (size_t i = 0; !secret && i < previous->upstream_count; i++)
 		secret = secret_if_from(&previous->upstreams[i].key, variable);
 	return secret;

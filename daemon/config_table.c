@@ -91,6 +91,25 @@ const struct config_entry config_table[] = {
 	{CONFIG_EMBEDDER, "cache_ttl", CONFIG_SECONDS, AT(embedder.cache_ttl), 0, LIMIT_TTL_S, "86400", false, RELOADS,
 	 "how long vectors are kept in Redis; 0 = not at all"},
 
+	{CONFIG_SECOND_OPINION, "url", CONFIG_URL, AT(second_opinion.url), 0, 2048, "", false, STAYS,
+	 "base URL of the second embedder, as for embedder.url; empty = there is none"},
+	{CONFIG_SECOND_OPINION, "unix_socket", CONFIG_PATH, AT(second_opinion.unix_socket), 1, SOCKET_BYTES, NULL, false, STAYS,
+	 "Unix socket through which the service is reached"},
+	{CONFIG_SECOND_OPINION, "model", CONFIG_TEXT, AT(second_opinion.model), 1, LIMIT_MODEL_BYTES, NULL, false, STAYS,
+	 "model that turns texts into vectors; required with url"},
+	{CONFIG_SECOND_OPINION, "key_env", CONFIG_ENV, AT(second_opinion.key.key_env), 1, 128, NULL, false, STAYS,
+	 "environment variable that holds the service's key"},
+	{CONFIG_SECOND_OPINION, "key_file", CONFIG_PATH, AT(second_opinion.key.key_file), 1, 4095, NULL, false, STAYS,
+	 "file that holds the service's key"},
+	{CONFIG_SECOND_OPINION, "key_credential", CONFIG_CREDENTIAL, AT(second_opinion.key.key_credential), 1, 128, NULL, false, STAYS,
+	 "systemd credential that holds the service's key"},
+	{CONFIG_SECOND_OPINION, "dimensions", CONFIG_COUNT, AT(second_opinion.dimensions), 0, 16384, "0", false, STAYS,
+	 "length of the vectors to ask for; 0 = the model's own"},
+	{CONFIG_SECOND_OPINION, "max_bytes", CONFIG_SIZE, AT(second_opinion.max_bytes), 1, MIB, "2048", false, STAYS,
+	 "longest text that the second embedder is asked for"},
+	{CONFIG_SECOND_OPINION, "timeout_ms", CONFIG_MS, AT(second_opinion.timeout_ms), 1, LIMIT_TIMEOUT_MS / 10, "200", false, STAYS,
+	 "how long an opinion is waited for before the plain rule decides"},
+
 	{CONFIG_LOG, "level", CONFIG_LEVEL, AT(log.level), 0, 0, "info", false, RELOADS,
 	 "least important events that are logged"},
 
@@ -149,6 +168,10 @@ const struct config_entry config_table[] = {
 	 "what must not differ between two questions, NAME:on, NAME:off or NAME:shadow (only counted), with a comma between"},
 	{CONFIG_NAMESPACE, "opposites", CONFIG_OPPOSITES, NS(opposites), 0, 0, "", false, RELOADS,
 	 "more pairs of opposite words for the guard of that name, WORD/WORD with a comma between"},
+	{CONFIG_NAMESPACE, "second_opinion", CONFIG_SWITCH, NS(second_opinion), 0, 1, "off", false, RELOADS,
+	 "mode calibrated: whether the second embedder has a say in would-be hits"},
+	{CONFIG_NAMESPACE, "opinion_weight", CONFIG_WEIGHT_NONE, NS(opinion_weight), 0, 1, "none", false, RELOADS,
+	 "what the second embedder's cosine counts, the first's counts the rest of 1; none = as for score_threshold, or else 0.5"},
 	{CONFIG_NAMESPACE, "ttl", CONFIG_SECONDS, NS(ttl), 0, LIMIT_TTL_S, "3600", false, RELOADS,
 	 "how long an answer is kept unless the call says otherwise; 0 = not at all"},
 	{CONFIG_NAMESPACE, "alias_ttl", CONFIG_SECONDS, NS(alias_ttl), 0, 3600, "3600", false, RELOADS,
@@ -157,15 +180,31 @@ const struct config_entry config_table[] = {
 	 "how long after its ttl an answer may still be served if the model fails"},
 	{CONFIG_NAMESPACE, "context", CONFIG_CONTEXT, NS(context), 0, 0, "any", false, RELOADS,
 	 "what callers may say must be equal: any, or some of all, system, label"},
+	{CONFIG_NAMESPACE, "compare_threshold", CONFIG_COSINE, NS(compare_threshold), 0, 0, "0.8", false, RELOADS,
+	 "least similarity of two answers that are taken to say the same"},
+	{CONFIG_NAMESPACE, "audit", CONFIG_PRICE, NS(audit), 0, 1, "0", false, RELOADS,
+	 "share of the hits by meaning that the model is asked too, behind the caller's back; 0 = none"},
+	{CONFIG_NAMESPACE, "audit_calls", CONFIG_COUNT, NS(audit_calls), 0, 1000000, "100", false, RELOADS,
+	 "calls that audits of this section may make a day, counted from 00:00 UTC on each host"},
+	{CONFIG_NAMESPACE, "comparator_false_same", CONFIG_SHARE_NONE, NS(comparator_false_same), 0, 0, "none", false, RELOADS,
+	 "how often different answers were taken to say the same, WRONG/COUNT as measured; none = not measured"},
+	{CONFIG_NAMESPACE, "comparator_false_different", CONFIG_SHARE_NONE, NS(comparator_false_different), 0, 0,
+	 "none", false, RELOADS, "how often answers that say the same were taken to differ, WRONG/COUNT as measured; none = not measured"},
 };
 /* clang-format on */
 
 const char *config_section_name(enum config_section_kind kind)
 {
 	static const char *const names[CONFIG_SECTION_KINDS] = {
-		[CONFIG_SERVER] = "server",       [CONFIG_MEMORY] = "memory", [CONFIG_REDIS] = "redis",
-		[CONFIG_EMBEDDER] = "embedder",   [CONFIG_LOG] = "log",       [CONFIG_DECISIONS] = "decisions",
-		[CONFIG_UPSTREAM] = "upstream", [CONFIG_NAMESPACE] = "namespace",
+		[CONFIG_SERVER] = "server",
+		[CONFIG_MEMORY] = "memory",
+		[CONFIG_REDIS] = "redis",
+		[CONFIG_EMBEDDER] = "embedder",
+		[CONFIG_SECOND_OPINION] = "second_opinion",
+		[CONFIG_LOG] = "log",
+		[CONFIG_DECISIONS] = "decisions",
+		[CONFIG_UPSTREAM] = "upstream",
+		[CONFIG_NAMESPACE] = "namespace",
 	};
 
 	return names[kind];

@@ -9,6 +9,7 @@
 #include <stdint.h>
 
 struct config_guards;
+struct config_share;
 struct guard_words;
 
 enum config_section_kind {
@@ -16,6 +17,7 @@ enum config_section_kind {
 	CONFIG_MEMORY,
 	CONFIG_REDIS,
 	CONFIG_EMBEDDER,
+	CONFIG_SECOND_OPINION,
 	CONFIG_LOG,
 	CONFIG_DECISIONS,
 	CONFIG_UPSTREAM,  /* "upstream NAME" */
@@ -47,6 +49,7 @@ enum config_kind {
 	CONFIG_GUARDS,      /* struct config_guards */
 	CONFIG_OPPOSITES,   /* struct guard_words * */
 	CONFIG_SWITCH,      /* on or off: uint64_t, 1 or 0 */
+	CONFIG_SHARE_NONE,  /* WRONG/COUNT, or "none": struct config_share */
 };
 
 struct config_entry {
@@ -61,7 +64,7 @@ struct config_entry {
 	const char *help;
 };
 
-#define CONFIG_ENTRIES 64
+#define CONFIG_ENTRIES 80
 
 /* The size in which every value shows: the longest is a list of models. */
 #define CONFIG_VALUE_BYTES 32768
@@ -104,6 +107,10 @@ bool config_next_item(const char **list, struct slice *item);
 int config_guards_set(struct config_guards *field, const char *text);
 int config_guards_show(const struct config_guards *field, struct buffer *out);
 int config_opposites_set(struct guard_words **field, const char *text);
+
+/* config_share.c: the kind CONFIG_SHARE_NONE. Errors as config_value_set() and config_value_show(). */
+int config_share_set(struct config_share *field, const char *text);
+int config_share_show(const struct config_share *field, struct buffer *out);
 
 /* Appends what the value of `entry` may be, as it goes on after "must be ". Errors as buffer_append(). */
 int config_value_allowed(const struct config_entry *entry, struct buffer *out);

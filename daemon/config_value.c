@@ -346,6 +346,8 @@ int config_value_set(const struct config_entry *entry, void *base, const char *t
 		return config_opposites_set(field, text);
 	case CONFIG_SWITCH:
 		return set_switch(field, text);
+	case CONFIG_SHARE_NONE:
+		return config_share_set(field, text);
 	case CONFIG_MODE:
 		return set_mode(field, text);
 	case CONFIG_CONTEXT:
@@ -390,7 +392,8 @@ void config_value_swap(const struct config_entry *entry, void *a, void *b)
 	size_t size = entry->kind == CONFIG_MODE ? sizeof(enum config_mode)
 		      : is_text(entry->kind) || entry->kind == CONFIG_OPPOSITES ? sizeof(char *)
 						 : sizeof(uint64_t);
-	_Static_assert(sizeof(struct config_guards) == sizeof(uint64_t), "what is no text is exchanged as 8 bytes");
+	_Static_assert(sizeof(struct config_guards) == sizeof(uint64_t) && sizeof(struct config_share) == sizeof(uint64_t),
+		       "what is no text is exchanged as 8 bytes");
 	unsigned char kept[sizeof(uint64_t)];
 
 	memcpy(kept, one, size);
@@ -464,6 +467,8 @@ int config_value_show(const struct config_entry *entry, const void *base, struct
 		return show_models(base, out);
 	case CONFIG_GUARDS:
 		return config_guards_show(field, out);
+	case CONFIG_SHARE_NONE:
+		return config_share_show(field, out);
 	case CONFIG_OPPOSITES: {
 		const char *words = guard_words_text(*(struct guard_words *const *)field);
 		return buffer_append(out, words, strlen(words));
@@ -558,6 +563,9 @@ int config_value_allowed(const struct config_entry *entry, struct buffer *out)
 		return allow_guards(out);
 	case CONFIG_SWITCH:
 		return buffer_printf(out, "on or off");
+	case CONFIG_SHARE_NONE:
+		return buffer_printf(out, "none, or WRONG/COUNT: whole numbers, the first not over the second, which is at "
+					  "least 1 and at most 1000000");
 	case CONFIG_OPPOSITES:
 		return buffer_printf(out, "pairs WORD/WORD with a comma between: words of 1 to 64 bytes without blanks, at most "
 					  "%d pairs",

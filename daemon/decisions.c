@@ -173,12 +173,12 @@ static void tell_finds(struct decisions *decisions)
 	for (size_t i = 0; i < count; i++) {
 		struct finding *finding = decisions->taken_finds[i];
 		struct wanted *wanted = &round->wanted[i];
-		struct slice record = is_good(decisions, wanted) ? buffer_slice(&wanted->record) : (struct slice){0};
+		struct slice record = is_good(decisions, wanted) ? wanted_join(wanted) : (struct slice){0};
 		if (finding->find) {
 			finding->find->private = NULL;
 			finding->find->done(finding->find, record, record.data ? 0 : error);
 		}
-		buffer_deinit(&wanted->record);
+		wanted_deinit(wanted);
 		free(finding);
 	}
 	round->wanted_count = 0;
@@ -257,8 +257,7 @@ static void take_finds(struct decisions *decisions)
 		decisions->find_count--;
 		finding->is_taken = true;
 		struct wanted *wanted = &round->wanted[decisions->taken_find_count];
-		*wanted = (struct wanted){.request = finding->request};
-		buffer_init(&wanted->record, RECORD_MOST);
+		wanted_init(wanted, finding->request);
 		decisions->taken_finds[decisions->taken_find_count++] = finding;
 	}
 	round->wanted_count = decisions->taken_find_count;
@@ -389,11 +388,11 @@ static void drop(struct decisions *decisions)
 			  (unsigned long long)left_out);
 }
 
-static void keep(struct decisions *decisions, const struct decision_event *event, uint64_t at_ms)
+static void keep(struct decisions *decisions, uint64_t request, uint64_t at_ms)
 {
 	const struct frame frame = {
 		.sequence = decisions->sequence,
-		.request = event->request,
+		.request = request,
 		.at_ms = at_ms,
 		.body = buffer_slice(&decisions->scratch),
 	};
@@ -443,7 +442,20 @@ void decisions_note(struct decisions *decisions, const struct decision_event *ev
 	if (!decisions->is_kept)
 		return;
 	if ((is_made && keeps_texts) || encode(decisions, event, at_ms, keeps_texts))
-		keep(decisions, event, at_ms);
+		keep(decisions, event->request, at_ms);
+	else
+		drop(decisions);
+}
+
+void decisions_note_review(struct decisions *decisions, const struct decision_review *review)
+{
+	uint64_t at_ms = clock_wall_ms();
+
+	if (decisions->is_closing || !decisions->is_kept)
+		return;
+	decisions->scratch.length = 0;
+	if (record_encode_review(&decisions->scratch, review, at_ms, decisions->config->decisions.texts != 0) == 0)
+		keep(decisions, review->request, at_ms);
 	else
 		drop(decisions);
 }

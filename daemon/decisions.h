@@ -59,10 +59,26 @@ void decisions_destroy(struct decisions *decisions);
 /* Records one decision. Never blocks; dropped and counted beyond the bound. */
 void decisions_note(struct decisions *decisions, const struct decision_event *event);
 
+/* What was found out about a decision afterwards: the entry's answer and the model's. As for struct decision_event. */
+struct decision_review {
+	uint64_t request;
+	struct slice namespace;
+	struct identity identity; /* of the call */
+	const struct slice *tags;
+	size_t tag_count;
+	struct identity entry;
+	const char *source, *outcome;
+	double similarity, threshold; /* of the answers; NAN = not measured, or not known */
+	struct slice stored, fresh;   /* the answers; absent = there was none */
+};
+
+/* Adds it to the record of its request. Those who watch are not told. */
+void decisions_note_review(struct decisions *decisions, const struct decision_review *review);
+
 /* A read of the record of one request. */
 struct decisions_find {
 	/* Called exactly once after a start that returned 0, never before it returned nor after cancel. `record`: a raw
-	 * MessagePack map, good until it returns, absent if none is there; ERROR_UNAVAILABLE: the disk could not be read. */
+	 * MessagePack map, with a review's as `review` in it, good until it returns, absent if none is there; ERROR_UNAVAILABLE: the disk could not be read. */
 	void (*done)(struct decisions_find *find, struct slice record, int error);
 	void *data;
 	void *private;

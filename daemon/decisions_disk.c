@@ -164,7 +164,6 @@ static int open_segment(const struct disk *disk, uint64_t id, int flags)
 /* Finds what sequence numbers go on from, in the last segment that has any; the very last one is gone on with if it is whole. */
 static int take_up(struct disk *disk)
 {
-	disk->base = 0;
 	for (size_t i = disk->count; i-- > 0;) {
 		struct segment *segment = &disk->segments[i];
 		struct survey seen = {.segment = segment};
@@ -181,7 +180,9 @@ static int take_up(struct disk *disk)
 		if (error)
 			return error;
 		if (seen.has_frames) {
-			disk->base = seen.last_sequence + 1;
+			/* What this process wrote itself it goes on from, so that its own numbers keep their order. */
+			if (seen.last_sequence > disk->written)
+				disk->base = seen.last_sequence + 1;
 			return 0;
 		}
 	}
@@ -310,6 +311,7 @@ static size_t seal_some(struct disk *disk, const struct buffer *batch, const str
 		if (frame_seal(sealed, &frame, disk->base + frame.sequence) != 0)
 			break;
 		survey_frame(after, &frame);
+		disk->written = disk->base + frame.sequence;
 		after->bytes += frame.length;
 		after->last_ms = limits->now_ms;
 		at += frame.length;
@@ -318,13 +320,24 @@ static size_t seal_some(struct disk *disk, const struct buffer *batch, const str
 	return at;
 }
 
+/* Somebody may remove the files of a running daemon; what is written to one that has no name is lost. */
+static int check_current(struct disk *disk)
+{
+	struct stat st;
+
+	if (disk->current < 0 || (fstat(disk->current, &st) == 0 && st.st_nlink > 0))
+		return 0;
+	errno = ENOENT;
+	return disk_failed(disk, "the last segment", ERROR_UNAVAILABLE);
+}
+
 int disk_append(struct disk *disk, struct buffer *batch, const struct disk_limits *limits, uint64_t *written)
 {
 	struct buffer sealed;
 	struct segment after;
 	struct frame first;
 	uint64_t count;
-	int error = 0;
+	int error = check_current(disk);
 
 	buffer_init(&sealed, batch->max);
 	while (!error && frame_peek(buffer_slice(batch), &first) == 0) {

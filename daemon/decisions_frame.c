@@ -135,8 +135,35 @@ int frames_find(const struct buffer *frames, struct wanted *wanted, size_t count
 	return 0;
 }
 
+void wanted_init(struct wanted *wanted, uint64_t request)
+{
+	*wanted = (struct wanted){.request = request};
+	buffer_init(&wanted->record, RECORD_MOST);
+	buffer_init(&wanted->review, RECORD_MOST);
+	buffer_init(&wanted->joined, 2 * RECORD_MOST);
+}
+
+void wanted_deinit(struct wanted *wanted)
+{
+	buffer_deinit(&wanted->record);
+	buffer_deinit(&wanted->review);
+	buffer_deinit(&wanted->joined);
+}
+
+struct slice wanted_join(struct wanted *wanted)
+{
+	bool has_review = wanted->review.length > 0 &&
+			  record_join(&wanted->joined, buffer_slice(&wanted->record), buffer_slice(&wanted->review)) == 0;
+
+	return buffer_slice(has_review ? &wanted->joined : &wanted->record);
+}
+
 int wanted_take(struct wanted *wanted, const struct frame *frame)
 {
+	if (record_is_review(frame->body)) {
+		wanted->review.length = 0;
+		return buffer_append(&wanted->review, frame->body.data, frame->body.length);
+	}
 	wanted->record.length = 0;
 	int error = buffer_append(&wanted->record, frame->body.data, frame->body.length);
 	if (error)

@@ -19,6 +19,15 @@
 /* Appends the record of `event`. Returns 0, ERROR_TOO_LARGE or ERROR_MEMORY, and then nothing was appended. */
 int record_encode(struct buffer *out, const struct decision_event *event, uint64_t at_ms, bool with_texts);
 
+/* Appends the record of a review. Errors as record_encode(). */
+int record_encode_review(struct buffer *out, const struct decision_review *review, uint64_t at_ms, bool with_texts);
+
+/* Returns whether `record` is one of a review. */
+bool record_is_review(struct slice record);
+
+/* Appends `record` with what `review` says as the value of its key `review`. Errors as record_encode(), or ERROR_PROTOCOL. */
+int record_join(struct buffer *out, struct slice record, struct slice review);
+
 /* What a record can be purged by. */
 enum purge_kind { PURGE_NAMESPACE, PURGE_ENTRY, PURGE_TAG };
 
@@ -112,9 +121,10 @@ struct disk {
 	int folder, current; /* descriptors, -1 = closed; `current` is the last segment, if that is open for appending */
 	struct segment *segments; /* by id */
 	size_t count, room;
-	uint64_t bytes;  /* of all */
-	uint64_t base;   /* what this process's sequence numbers count from */
-	char error[160]; /* of what failed last */
+	uint64_t bytes;   /* of all */
+	uint64_t base;    /* what this process's sequence numbers count from */
+	uint64_t written; /* the last one written by this process, 0 = none */
+	char error[160];  /* of what failed last */
 };
 
 struct disk_limits {
@@ -148,10 +158,19 @@ struct wanted {
 	bool is_found;
 	uint64_t sequence, at_ms;
 	struct buffer record;
+	struct buffer review; /* empty = there is none */
+	struct buffer joined;
 };
+
+/* Makes it empty. */
+void wanted_init(struct wanted *wanted, uint64_t request);
+void wanted_deinit(struct wanted *wanted);
 
 /* Keeps `frame` as what was wanted. Returns 0 or ERROR_MEMORY. */
 int wanted_take(struct wanted *wanted, const struct frame *frame);
+
+/* Returns what was found, with its review, which mentions nothing that the record does not. Good until it is freed. */
+struct slice wanted_join(struct wanted *wanted);
 
 /* Looks for `count` requests in the last segment whose id is under `*below` and that may have one, and sets `*below` to its id; 0
  * when there is none. Errors as disk_open(). */

@@ -193,6 +193,74 @@ int record_encode(struct buffer *out, const struct decision_event *event, uint64
 	return 0;
 }
 
+/* ---- reviews ---- */
+
+#define REVIEW "review"
+
+int record_encode_review(struct buffer *out, const struct decision_review *review, uint64_t at_ms, bool with_texts)
+{
+	msgpack_packer pack = pack_to(out);
+	int error = buffer_reserve(out, RECORD_MOST);
+
+	if (error)
+		return error;
+	msgpack_pack_map(&pack, 6);
+	pack_key(&pack, REVIEW);
+	msgpack_pack_map(&pack, 7);
+	pack_named_ms(&pack, "at_ms", at_ms);
+	pack_named_text(&pack, "source", slice_of(review->source));
+	pack_named_text(&pack, "outcome", slice_of(review->outcome));
+	pack_named_number(&pack, "similarity", review->similarity);
+	pack_named_number(&pack, "threshold", review->threshold);
+	pack_named_question(&pack, "stored", review->stored, with_texts);
+	pack_named_question(&pack, "fresh", review->fresh, with_texts);
+	pack_named_uint(&pack, "request", review->request);
+	pack_named_text(&pack, "namespace", review->namespace);
+	pack_named_identity(&pack, "identity", &review->identity);
+	pack_key(&pack, "tags");
+	msgpack_pack_array(&pack, review->tag_count);
+	for (size_t i = 0; i < review->tag_count; i++)
+		pack_text(&pack, review->tags[i]);
+	pack_key(&pack, "served");
+	msgpack_pack_map(&pack, 1);
+	pack_named_identity(&pack, "entry", &review->entry);
+	return 0;
+}
+
+/* Reads the map's head, and its first key if that is a review's; `*r` then stands before the value. */
+static bool read_review(struct reader *r)
+{
+	struct reader_value map, key;
+
+	return reader_next(r, &map) == 0 && map.type == READER_MAP && map.count > 0 && reader_next(r, &key) == 0 &&
+	       key.type == READER_TEXT && slice_equal(key.text, SLICE(REVIEW));
+}
+
+bool record_is_review(struct slice record)
+{
+	struct reader r = reader_of(record);
+
+	return read_review(&r);
+}
+
+int record_join(struct buffer *out, struct slice record, struct slice review)
+{
+	struct reader r = reader_of(record), other = reader_of(review);
+	struct reader_value map;
+	struct slice said;
+	int error = buffer_reserve(out, record.length + review.length + 16);
+
+	if (error)
+		return error;
+	if (reader_next(&r, &map) != 0 || map.type != READER_MAP || !read_review(&other) || reader_skip(&other, &said) != 0)
+		return ERROR_PROTOCOL;
+	msgpack_packer pack = pack_to(out);
+	msgpack_pack_map(&pack, map.count + 1);
+	(void)buffer_append(out, r.at, (size_t)(r.end - r.at));
+	pack_key(&pack, REVIEW);
+	return buffer_append(out, said.data, said.length);
+}
+
 /* ---- what a record mentions ---- */
 
 struct walk {

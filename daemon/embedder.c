@@ -59,12 +59,19 @@ struct batch {
 	uint64_t started_us;
 };
 
+/* Where it counts. */
+struct counts {
+	uint64_t *calls, *texts, *failures;
+	struct histogram *latency;
+};
+
 struct embedder {
 	struct http *http;
 	struct deadlines *deadlines;
-	const struct config *config;
+	const struct config_embedder *config;
 	struct part *part;
 	struct metrics *metrics;
+	struct counts counts;
 	const struct log *log;
 	struct http_target target;
 	struct json_tokener *tokener;
@@ -164,7 +171,7 @@ static void batch_fail(struct batch *batch, const char *error, bool blame)
 
 	char quoted[160];
 
-	embedder->metrics->embedding_failures++;
+	++*embedder->counts.failures;
 	log_write(embedder->log, LOG_LEVEL_DEBUG, "embedding_failed texts=%zu error=\"%s\"", batch->count,
 		  log_quotable(quoted, sizeof(quoted), error));
 	if (blame)
@@ -177,7 +184,7 @@ static void batch_split(struct batch *batch)
 {
 	struct embedder *embedder = batch->embedder;
 
-	embedder->metrics->embedding_failures++;
+	++*embedder->counts.failures;
 	for (size_t i = batch->count; i-- > 0;) {
 		struct item *item = batch->items[i];
 		batch->items[i] = NULL;
@@ -220,10 +227,10 @@ static int batch_send(struct batch *batch)
 {
 	struct embedder *embedder = batch->embedder;
 	const struct embeddings_request request = {
-		.model = slice_of(embedder->config->embedder.model),
+		.model = slice_of(embedder->config->model),
 		.texts = batch->texts,
 		.count = batch->count,
-		.dimensions = (unsigned)embedder->config->embedder.dimensions,
+		.dimensions = (unsigned)embedder->config->dimensions,
 		.base64 = !batch->plain,
 	};
 
@@ -234,8 +241,8 @@ static int batch_send(struct batch *batch)
 	if (error)
 		return error;
 	batch->started_us = uv_hrtime() / 1000;
-	embedder->metrics->embedding_calls++;
-	embedder->metrics->embedding_texts += batch->count;
+	++*embedder->counts.calls;
+	*embedder->counts.texts += batch->count;
 	return 0;
 }
 
@@ -258,7 +265,7 @@ static void on_done(struct http_request *request, enum http_result result, int s
 	struct batch *batch = request->data;
 	char text[32];
 
-	histogram_add(&batch->embedder->metrics->latency_embedder, uv_hrtime() / 1000 - batch->started_us);
+	histogram_add(batch->embedder->counts.latency, uv_hrtime() / 1000 - batch->started_us);
 	if (result != HTTP_DONE) {
 		batch_fail(batch, error, true);
 		return;
@@ -459,13 +466,13 @@ void embedding_cancel(struct embedding *embedding)
 /* The name is of what makes a vector, not of where it runs: a socket that moves is no other embedder. */
 static int name_make(struct embedder *embedder)
 {
-	const struct config *config = embedder->config;
+	const struct config_embedder *config = embedder->config;
 	unsigned char digest[EVP_MAX_MD_SIZE];
 	struct buffer text;
 
 	buffer_init(&text, 65536);
-	int error = buffer_printf(&text, "semcache-embedder-1%c%s%c%s%c%llu%c", 0, config->embedder.url, 0,
-				  config->embedder.model, 0, (unsigned long long)config->embedder.dimensions, 0);
+	int error = buffer_printf(&text, "semcache-embedder-1%c%s%c%s%c%llu%c", 0, config->url, 0,
+				  config->model, 0, (unsigned long long)config->dimensions, 0);
 	if (!error && EVP_Digest(text.data, text.length, digest, NULL, EVP_sha256(), NULL) != 1)
 		error = ERROR_MEMORY;
 	buffer_deinit(&text);
@@ -474,7 +481,7 @@ static int name_make(struct embedder *embedder)
 	return error;
 }
 
-struct embedder *embedder_create(struct http *http, struct deadlines *deadlines, const struct config *config,
+struct embedder *embedder_create(struct http *http, struct deadlines *deadlines, const struct config_embedder *config,
 				 struct part *part, struct metrics *metrics, const struct log *log)
 {
 	struct embedder *embedder = calloc(1, sizeof(*embedder));
@@ -486,17 +493,19 @@ struct embedder *embedder_create(struct http *http, struct deadlines *deadlines,
 		.deadlines = deadlines,
 		.config = config,
 		.part = part,
+		.counts = {&metrics->embedding_calls, &metrics->embedding_texts, &metrics->embedding_failures,
+			   &metrics->latency_embedder},
 		.metrics = metrics,
 		.log = log,
 		.target =
 			{
-				.base_url = config->embedder.url,
-				.unix_socket = config->embedder.unix_socket,
-				.secret = config->embedder.key.secret,
-				.timeout_ms = config->embedder.timeout_ms,
+				.base_url = config->url,
+				.unix_socket = config->unix_socket,
+				.secret = config->key.secret,
+				.timeout_ms = config->timeout_ms,
 			},
 		.tokener = json_tokener_create(),
-		.dimensions = (unsigned)config->embedder.dimensions,
+		.dimensions = (unsigned)config->dimensions,
 		.probe_at.expired = on_probe_time,
 		.pump_at.expired = on_pump_time,
 	};
@@ -507,6 +516,15 @@ struct embedder *embedder_create(struct http *http, struct deadlines *deadlines,
 		return NULL;
 	}
 	return embedder;
+}
+
+void embedder_set_second(struct embedder *embedder)
+{
+	struct metrics *metrics = embedder->metrics;
+
+	embedder->counts = (struct counts){&metrics->second_calls, &metrics->second_texts, &metrics->second_failures,
+					   &metrics->latency_second};
+	embedder->target.timeout_ms = embedder->config->timeout_ms * EMBEDDER_LATE;
 }
 
 void embedder_destroy(struct embedder *embedder)

@@ -17,7 +17,7 @@
 #define EMBEDDER_BATCH 32
 #define EMBEDDER_WAITING 65536
 
-struct config;
+struct config_embedder;
 struct deadlines;
 struct embedder;
 struct http;
@@ -37,9 +37,15 @@ struct embedding {
 	void *private;
 };
 
-/* Creates the embedder of config's [embedder] (its url is not empty). `part` is kept up to date and probed while DOWN. */
-struct embedder *embedder_create(struct http *http, struct deadlines *deadlines, const struct config *config,
+/* Creates the embedder of `config` (its url is not empty). `part` is kept up to date and probed while DOWN. */
+struct embedder *embedder_create(struct http *http, struct deadlines *deadlines, const struct config_embedder *config,
 				 struct part *part, struct metrics *metrics, const struct log *log);
+
+/* Makes it the one that gives second opinions, before anything is asked: it counts under the names of those, and a request may
+ * last EMBEDDER_LATE times as long as timeout_ms, since a vector that comes too late for an opinion can still be stored. */
+void embedder_set_second(struct embedder *embedder);
+
+#define EMBEDDER_LATE 10
 
 /* Ends everything without callbacks; NULL is nothing. */
 void embedder_destroy(struct embedder *embedder);

@@ -1,6 +1,6 @@
 /* One allocation: the struct, its vector, the encoded pairs of a result, and the texts that are in no pair.
  *
- *   struct entry | vector | answer finish_reason similarity original_query entry model usage | namespace request tags
+ *   struct entry | vectors | answer finish_reason similarity original_query entry model usage | namespace request tags
  *
  * The same function measures and writes, so that the two cannot disagree. What can go wrong: no memory; a text too long for
  * MessagePack; a usage that is no map, which would break every message it is sent in and is left out. */
@@ -78,7 +78,7 @@ static struct slice usage_of(const struct entry *entry)
 	return entry->usage;
 }
 
-/* Writes everything behind the vector, and points `to`'s texts into it. */
+/* Writes everything behind the vectors, and points `to`'s texts into it. */
 static void put_texts(struct sink *sink, const struct entry *from, struct entry *to)
 {
 	msgpack_packer packer;
@@ -105,9 +105,29 @@ static void put_texts(struct sink *sink, const struct entry *from, struct entry 
 	to->tags = put_raw(sink, from->tags);
 }
 
-static size_t vector_bytes(const struct entry *entry)
+static size_t vector_bytes(const float *vector, unsigned dimensions)
 {
-	return entry->vector ? entry->dimensions * sizeof(float) : 0;
+	return vector ? dimensions * sizeof(float) : 0;
+}
+
+static size_t vectors_bytes(const struct entry *entry)
+{
+	return vector_bytes(entry->vector, entry->dimensions) + vector_bytes(entry->second, entry->second_dimensions);
+}
+
+/* Copies a vector to `*at`, which moves behind it. */
+static void put_vector(char **at, const float *from, unsigned from_dimensions, const float **vector, unsigned *dimensions)
+{
+	size_t bytes = vector_bytes(from, from_dimensions);
+
+	*vector = NULL;
+	*dimensions = 0;
+	if (bytes == 0)
+		return;
+	memcpy(*at, from, bytes);
+	*vector = (const float *)(void *)*at;
+	*dimensions = from_dimensions;
+	*at += bytes;
 }
 
 size_t entry_size(const struct entry *entry)
@@ -116,7 +136,7 @@ size_t entry_size(const struct entry *entry)
 	struct entry unused;
 
 	put_texts(&sink, entry, &unused);
-	return sizeof(*entry) + vector_bytes(entry) + sink.length;
+	return sizeof(*entry) + vectors_bytes(entry) + sink.length;
 }
 
 static bool fits(struct slice text)
@@ -132,17 +152,12 @@ struct entry *entry_copy(const struct entry *from)
 	if (!memory)
 		return NULL;
 	struct entry *entry = (struct entry *)(void *)memory;
-	char *vector = memory + sizeof(*entry);
-	struct sink sink = {vector + vector_bytes(from), 0};
+	char *at = memory + sizeof(*entry);
 
 	*entry = *from;
-	entry->vector = NULL;
-	entry->dimensions = 0;
-	if (from->vector) {
-		memcpy(vector, from->vector, vector_bytes(from));
-		entry->vector = (const float *)(void *)vector;
-		entry->dimensions = from->dimensions;
-	}
+	put_vector(&at, from->vector, from->dimensions, &entry->vector, &entry->dimensions);
+	put_vector(&at, from->second, from->second_dimensions, &entry->second, &entry->second_dimensions);
+	struct sink sink = {at, 0};
 	put_texts(&sink, from, entry);
 	return entry;
 }

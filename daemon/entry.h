@@ -26,6 +26,8 @@ struct entry {
 	struct slice tags;    /* the names, one space between; "" for none */
 	const float *vector;  /* unit length, or NULL */
 	unsigned dimensions;
+	const float *second; /* the same of the second embedder, or NULL */
+	unsigned second_dimensions;
 
 	/* Set by entry_copy() only, absent otherwise: the MessagePack pairs of a result map that are the same for every exact hit
 	 * of this entry, ready to be sent: answer, finish_reason, similarity (1.0), original_query, entry, model, usage.
@@ -38,7 +40,7 @@ struct entry {
 /* The pairs in `result`. */
 #define ENTRY_RESULT_PAIRS 7
 
-/* Copies `from` with all its texts and its vector into one allocation, and makes `result`. NULL without memory. Free it with
+/* Copies `from` with all its texts and its vectors into one allocation, and makes `result`. NULL without memory. Free it with
  * entry_destroy(). */
 struct entry *entry_copy(const struct entry *from);
 

@@ -1,7 +1,8 @@
-/* options ──> configuration ──> file ──> vectors ──> one run for each threshold ──> the one in force, guards one by one ──> report
+/* options ──> configuration ──> file ──> vectors ──> one run for each threshold ──> the one in force, guards one by one
+ * ──> report
  *
- * A half of a stream is a stream of its own: what the other half asked is not stored. What can go wrong ends it with one line on
- * stderr and its exit status: no configuration, no file, a mistake in it, no embedder. */
+ * A half of a stream is a stream of its own: what the other half asked is not stored. What can go wrong ends it with one
+ * line on stderr and its exit status: no configuration, no file, a mistake in it, no embedder. */
 #include "evaluate.h"
 
 #include "../proto/error.h"
@@ -20,11 +21,14 @@
 #define GRID_LAST_SIMILARITY 199
 #define GRID_LAST_SCORE 260
 
+/* A second embedder may be slow, and is asked for many texts at once. */
+#define SECOND_TIMEOUT_MS 60000
+
 /* One set of questions, ready to be run. */
 struct part {
 	struct evaluate_set *set;
 	uint32_t *of;
-	struct evaluate_vectors vectors;
+	struct evaluate_vectors vectors, second; /* those of the second embedder are only made where it has a say */
 	struct evaluate_bench bench;
 };
 
@@ -32,6 +36,7 @@ static void part_free(struct part *part)
 {
 	evaluate_bench_deinit(&part->bench);
 	evaluate_vectors_deinit(&part->vectors);
+	evaluate_vectors_deinit(&part->second);
 	evaluate_set_destroy(part->set);
 	free(part->of);
 }
@@ -82,7 +87,8 @@ static bool is_within(size_t count, size_t of, double share)
 	return isnan(share) || (double)count <= share * (double)of;
 }
 
-/* The point with the most right hits that keeps what was asked for; of equal ones the highest. Returns NULL if none keeps it. */
+/* The point with the most right hits that keeps what was asked for; of equal ones the highest. Returns NULL if none keeps
+ * it. */
 static const struct evaluate_point *choose(const struct evaluate_options *options, const struct evaluate_point *points,
 					   size_t count)
 {
@@ -107,8 +113,11 @@ static int part_make(struct part *part, const struct part *whole, enum evaluate_
 
 	if (!error)
 		error = evaluate_vectors_part(&whole->vectors, part->of, part->set->text_count, &part->vectors);
+	if (!error && whole->second.has)
+		error = evaluate_vectors_part(&whole->second, part->of, part->set->text_count, &part->second);
 	if (!error)
 		error = evaluate_bench_init(&part->bench, part->set, &part->vectors, words);
+	part->bench.second = part->second.rows ? &part->second : NULL;
 	return error;
 }
 
@@ -157,6 +166,7 @@ static int measure(struct evaluate_report *report, struct part *whole)
 		error = part_make(&test, whole, options->test, report->space->opposites);
 	} else {
 		error = evaluate_bench_init(&whole->bench, whole->set, &whole->vectors, report->space->opposites);
+		whole->bench.second = whole->second.rows ? &whole->second : NULL;
 	}
 	if (!error) {
 		report->set = measured->set;
@@ -211,6 +221,23 @@ static int check_set(const struct evaluate_options *options, const struct evalua
 	return -1;
 }
 
+/* The vectors of the embedder, and those of the second one where it has a say: not for pairs, each of which is a lone
+ * entry. */
+static int make_vectors(const struct config *config, const struct config_namespace *space, struct part *whole, char *mistake,
+			size_t mistake_size)
+{
+	const struct evaluate_set *set = whole->set;
+	const struct policy policy = policy_usual(config, space);
+	struct config second = *config; /* shares everything with it */
+	int error = evaluate_vectors_make(config, set->texts, set->text_count, &whole->vectors, mistake, mistake_size);
+
+	if (error || !policy.calibrated || !(policy.weight > 0) || set->kind != EVALUATE_STREAM)
+		return error;
+	second.embedder = config->second_opinion;
+	second.embedder.timeout_ms = SECOND_TIMEOUT_MS;
+	return evaluate_vectors_make(&second, set->texts, set->text_count, &whole->second, mistake, mistake_size);
+}
+
 static int run_set(const struct evaluate_options *options, const struct config *config, const struct config_namespace *space,
 		   struct part *whole)
 {
@@ -222,8 +249,7 @@ static int run_set(const struct evaluate_options *options, const struct config *
 		free(report);
 		return status >= 0 ? status : fail(ERROR_MEMORY);
 	}
-	int error = evaluate_vectors_make(config, whole->set->texts, whole->set->text_count, &whole->vectors, mistake,
-					  sizeof(mistake));
+	int error = make_vectors(config, space, whole, mistake, sizeof(mistake));
 	if (error) {
 		(void)fprintf(stderr, "semcached: %s\n", mistake);
 		free(report);
@@ -240,7 +266,8 @@ static int run_set(const struct evaluate_options *options, const struct config *
 	return status;
 }
 
-static int run_file(const struct evaluate_options *options, const struct config *config, const struct config_namespace *space)
+static int run_file(const struct evaluate_options *options, const struct config *config,
+		    const struct config_namespace *space)
 {
 	struct part whole = {0};
 	struct slice bytes;

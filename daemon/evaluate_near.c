@@ -1,5 +1,6 @@
-/* Blocks of queries are taken from one counter by two threads. Each slice of rows is read once for a block, so that it stays in
- * the processor's cache; products above the worst of the best are sorted in; at the end the best are summed again exactly. */
+/* Blocks of queries are taken from one counter by two threads. Each slice of rows is read once for a block, so that it
+ * stays in the processor's cache; products above the worst of the best are sorted in; at the end the best are summed
+ * again exactly. */
 #include "evaluate_near.h"
 
 #include "../proto/error.h"

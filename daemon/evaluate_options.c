@@ -32,6 +32,8 @@ static const char usage_evaluate[] =
 	"      --margin M, --margin-floor S, --minimum S\n"
 	"                           the other parameters of the calibrated mode\n"
 	"      --guards LIST        NAME:on|off|shadow with a comma between; all:off, all:on\n"
+	"      --second-opinion on|off   whether the second embedder has a say\n"
+	"      --opinion-weight W   how much\n"
 	"      --max-wrong P%       names the best threshold at which at most so many of all requests are wrong\n"
 	"      --max-traps P%       the same for the traps served, of pairs\n"
 	"      --tune class:even|class:odd, --test class:even|class:odd\n"
@@ -87,6 +89,8 @@ enum {
 	OPTION_DRY_RUN,
 	OPTION_ONLY_PAIRS,
 	OPTION_COMPARATOR,
+	OPTION_SECOND_OPINION,
+	OPTION_WEIGHT,
 };
 
 /* clang-format off */
@@ -99,6 +103,8 @@ static const struct option options_evaluate[] = {
 	{"max-traps", required_argument, NULL, OPTION_MAX_TRAPS}, {"tune", required_argument, NULL, OPTION_TUNE},
 	{"test", required_argument, NULL, OPTION_TEST}, {"max-questions", required_argument, NULL, OPTION_MAX_QUESTIONS},
 	{"json", no_argument, NULL, OPTION_JSON}, {"plot", required_argument, NULL, OPTION_PLOT},
+	{"second-opinion", required_argument, NULL, OPTION_SECOND_OPINION},
+	{"opinion-weight", required_argument, NULL, OPTION_WEIGHT},
 	{0},
 };
 
@@ -182,41 +188,60 @@ static int read_count(const char *name, const char *text, size_t most, size_t *c
 
 /* ---- options ---- */
 
-static int take_option(struct evaluate_options *options, int option, const char *text)
+/* Returns where the option's text goes, if it is kept as it is; or NULL. */
+static const char **text_of(struct evaluate_options *options, int option)
 {
 	switch (option) {
 	case 'c':
-		options->config_path = text;
-		return -1;
+		return &options->config_path;
 	case OPTION_NAMESPACE:
-		options->namespace_name = text;
-		return -1;
+		return &options->namespace_name;
 	case OPTION_MODE:
-		options->mode = text;
-		return -1;
+		return &options->mode;
 	case OPTION_GUARDS:
-		options->guards = text;
-		return -1;
+		return &options->guards;
+	case OPTION_SECOND_OPINION:
+		return &options->second_opinion;
 	case OPTION_PLOT:
-		options->plot = text;
-		return -1;
+		return &options->plot;
 	case OPTION_PAIRS:
-		options->file = text;
-		return -1;
+		return &options->file;
 	case OPTION_OUT:
-		options->out = text;
-		return -1;
+		return &options->out;
+	default:
+		return NULL;
+	}
+}
+
+/* The same for an option without a value. */
+static bool *flag_of(struct evaluate_options *options, int option)
+{
+	switch (option) {
 	case OPTION_JSON:
-		options->json = true;
-		return -1;
+		return &options->json;
+	case OPTION_DRY_RUN:
+		return &options->dry_run;
 	case OPTION_ONLY_PAIRS:
-		options->only_pairs = true;
+		return &options->only_pairs;
+	default:
+		return NULL;
+	}
+}
+
+static int take_option(struct evaluate_options *options, int option, const char *text)
+{
+	const char **kept = text_of(options, option);
+	bool *flag = flag_of(options, option);
+
+	if (kept)
+		*kept = text;
+	else if (flag)
+		*flag = true;
+	if (kept || flag)
 		return -1;
+	switch (option) {
 	case OPTION_COMPARATOR:
 		return read_share("--comparator-error", text, &options->comparator_error);
-	case OPTION_DRY_RUN:
-		options->dry_run = true;
-		return -1;
 	case OPTION_THRESHOLD:
 		return read_real("--threshold", text, -1, 2, &options->threshold);
 	case OPTION_MARGIN:
@@ -225,6 +250,8 @@ static int take_option(struct evaluate_options *options, int option, const char 
 		return read_real("--margin-floor", text, -1, 1, &options->margin_floor);
 	case OPTION_MINIMUM:
 		return read_real("--minimum", text, -1, 1, &options->minimum);
+	case OPTION_WEIGHT:
+		return read_real("--opinion-weight", text, 0, 1, &options->weight);
 	case OPTION_MAX_WRONG:
 		return read_share("--max-wrong", text, &options->max_wrong);
 	case OPTION_MAX_TRAPS:
@@ -275,6 +302,7 @@ int evaluate_options_read(struct evaluate_options *options, enum evaluate_what w
 		.margin = CONFIG_NONE,
 		.margin_floor = CONFIG_NONE,
 		.minimum = CONFIG_NONE,
+		.weight = CONFIG_NONE,
 		.max_wrong = NAN,
 		.max_traps = NAN,
 		.bound = NAN,
@@ -315,9 +343,12 @@ static int set_namespace(const struct evaluate_options *options, struct config_n
 	if (options->mode && set_key(space, "mode", options->mode) != 0)
 		return refuse("--mode must be exact, shadow, threshold or calibrated");
 	if (options->guards && set_key(space, "guards", options->guards) != 0)
-		return refuse("--guards must be NAME:on, NAME:off or NAME:shadow with a comma between; see semcached.conf(5)");
-	double *const fields[] = {&space->margin, &space->margin_floor, &space->minimum};
-	const double given[] = {options->margin, options->margin_floor, options->minimum};
+		return refuse(
+			"--guards must be NAME:on, NAME:off or NAME:shadow with a comma between; see semcached.conf(5)");
+	if (options->second_opinion && set_key(space, "second_opinion", options->second_opinion) != 0)
+		return refuse("--second-opinion must be on or off");
+	double *const fields[] = {&space->margin, &space->margin_floor, &space->minimum, &space->opinion_weight};
+	const double given[] = {options->margin, options->margin_floor, options->minimum, options->weight};
 	for (size_t i = 0; i < sizeof(given) / sizeof(given[0]); i++)
 		if (given[i] > CONFIG_NONE)
 			*fields[i] = given[i];
@@ -343,6 +374,10 @@ int evaluate_config_read(const struct evaluate_options *options, struct config *
 	int status = set_namespace(options, found);
 	if (status < 0 && read->embedder.url[0] == '\0') {
 		(void)fprintf(stderr, "%s: [embedder] url is empty: nothing is compared by meaning\n", options->config_path);
+		status = EVALUATE_CONFIG;
+	}
+	if (status < 0 && options->second_opinion && found->second_opinion && read->second_opinion.url[0] == '\0') {
+		(void)fprintf(stderr, "%s: [second_opinion] url is empty: there is no second embedder\n", options->config_path);
 		status = EVALUATE_CONFIG;
 	}
 	if (status >= 0) {
@@ -383,7 +418,9 @@ int evaluate_file_read(const char *path, struct slice *bytes)
 		return -1;
 	}
 	(void)fprintf(stderr, "semcached: %s: %s\n", path,
-		      failed ? "it cannot be read" : error == ERROR_TOO_LARGE ? "it is larger than 512 MiB" : error_text(error));
+		      failed                     ? "it cannot be read"
+		      : error == ERROR_TOO_LARGE ? "it is larger than 512 MiB"
+						 : error_text(error));
 	buffer_deinit(&read);
 	return failed ? EVALUATE_NO_INPUT : EVALUATE_DATA;
 }

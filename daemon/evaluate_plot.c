@@ -1,7 +1,9 @@
-/* Commands and points go to gnuplot's standard input. What can go wrong: there is no gnuplot, or it cannot write the file. */
+/* Commands and points go to gnuplot's standard input. What can go wrong: there is no gnuplot, or it cannot write the
+ * file. */
 #include "evaluate_options.h"
 #include "evaluate_report.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/wait.h>
@@ -47,19 +49,26 @@ bool evaluate_report_plot(const struct evaluate_report *report)
 		(void)fprintf(stderr, "semcached: --plot: the file's name must be on one line\n");
 		return false;
 	}
+	/* gnuplot would draw on its standard output where it cannot write the file. */
+	FILE *file = fopen(path, "we");
+	if (!file || fclose(file) != 0) {
+		(void)fprintf(stderr, "semcached: --plot: %s: %s\n", path, strerror(errno));
+		return false;
+	}
 	/* A missing gnuplot is told once, by us. */
-	FILE *out = popen("command -v gnuplot > /dev/null || exit 127; exec gnuplot", "we");
+	FILE *out = popen("command -v gnuplot > /dev/null || exit 127; exec gnuplot > /dev/null", "we");
 	if (!out) {
 		(void)fprintf(stderr, "semcached: --plot: gnuplot cannot be started\n");
 		return false;
 	}
 	(void)fputs("set terminal png size 800,600\nset output ", out);
 	quoted_print(out, path);
-	(void)fprintf(out,
-		      "\nset xlabel 'wrong, %% of all requests'\nset ylabel 'hits, %% of %s'\nset key bottom right\nset grid\n"
-		      "plot '-' using 1:2 with lines title 'threshold %s', '-' using 1:2 with points pt 7 title 'in force'\n",
-		      report->set->kind == EVALUATE_PAIRS ? "pairs that share an answer" : "requests that could be hits",
-		      report->by_score ? "of the score" : "of the similarity");
+	(void)fprintf(
+		out,
+		"\nset xlabel 'wrong, %% of all requests'\nset ylabel 'hits, %% of %s'\nset key bottom right\nset grid\n"
+		"plot '-' using 1:2 with lines title 'threshold %s', '-' using 1:2 with points pt 7 title 'in force'\n",
+		report->set->kind == EVALUATE_PAIRS ? "pairs that share an answer" : "requests that could be hits",
+		report->by_score ? "of the score" : "of the similarity");
 	curve_print(out, report);
 	shipped_print(out, report);
 	int status = pclose(out);

@@ -83,6 +83,8 @@ static void head_print(const struct evaluate_report *report)
 	else if (policy->calibrated)
 		(void)printf(", margin %g, margin_floor %g, minimum %g (%s)", policy->margin, policy->margin_floor,
 			     policy->minimum, origin_name(policy->origin));
+	if (policy->calibrated && policy->weight > 0 && !is_pairs(report))
+		(void)printf("\nsecond opinion %s, weight %g", report->config->second_opinion.model, policy->weight);
 	(void)printf("\nguards on:");
 	for (int guard = 0; guard < GUARD_COUNT; guard++)
 		if (policy->guards_on & GUARD_BIT(guard))
@@ -94,8 +96,8 @@ static void guards_print(const struct evaluate_report *report)
 {
 	const struct evaluate_counts *none = &report->unguarded.counts;
 
-	(void)printf("\nguards, each alone against none, at %.3f\n%-14s%-24s%s\n", report->shipped.threshold, "", "hits lost",
-		     "wrong answers saved");
+	(void)printf("\nguards, each alone against none, at %.3f\n%-14s%-24s%s\n", report->shipped.threshold, "",
+		     "hits lost", "wrong answers saved");
 	for (int guard = 0; guard < GUARD_COUNT; guard++) {
 		const struct evaluate_counts *alone = &report->guards[guard].counts;
 		(void)printf("%-14s%-24ld%ld\n", guard_name((enum guard)guard), (long)none->right - (long)alone->right,

@@ -29,8 +29,8 @@ struct evaluate_report {
 	char embedder[17];
 	struct evaluate_point points[EVALUATE_POINTS];
 	size_t point_count;
-	struct evaluate_point shipped;    /* the policy in force */
-	struct evaluate_point unguarded;  /* the same without guards */
+	struct evaluate_point shipped;             /* the policy in force */
+	struct evaluate_point unguarded;           /* the same without guards */
 	struct evaluate_point guards[GUARD_COUNT]; /* the same with this one alone */
 	bool has_best, has_tuned;
 	struct evaluate_point best;  /* at the threshold that was asked for */

@@ -1,8 +1,8 @@
 /* A stream: asked in these words before? ─ yes ─> the same answer
  *             └ no ─> the nearest of those stored ─> guards ─> decide() ─> served, or stored
  *
- * Of the nearest earlier texts only those are candidates that were stored. If the list ends before enough of them are found,
- * all earlier texts are compared. */
+ * Of the nearest earlier texts only those are candidates that were stored. If the list ends before enough of them are
+ * found, all earlier texts are compared. */
 #include "evaluate_run.h"
 
 #include "../proto/error.h"
@@ -17,6 +17,13 @@
 #define NO_ANSWER UINT32_MAX
 #define ROWS 128
 
+static double opinion_of(const struct evaluate_vectors *second, uint32_t a, uint32_t b)
+{
+	if (!second || !second->has[a] || !second->has[b])
+		return (double)NAN;
+	return index_cosine(second->rows + a * second->stride, second->rows + b * second->stride, second->dimensions);
+}
+
 static struct candidate candidate_of(struct evaluate_near *near, const struct evaluate_bench *bench, uint32_t asked)
 {
 	const struct slice *texts = bench->set->texts;
@@ -28,7 +35,7 @@ static struct candidate candidate_of(struct evaluate_near *near, const struct ev
 		.fresh_until_at_ms = UINT64_MAX,
 		.expires_at_ms = UINT64_MAX,
 		.vetoes = near->vetoes,
-		.opinion = NAN,
+		.opinion = opinion_of(bench->second, asked, near->text),
 	};
 }
 
@@ -75,6 +82,7 @@ struct found {
 	uint32_t texts[INDEX_CANDIDATES];
 	size_t count;
 	size_t allowed; /* those that no guard vetoes */
+	bool needs_all; /* a second opinion may put any of them first */
 };
 
 static void found_add(struct found *found, struct evaluate_near *near, const struct evaluate_bench *bench, uint32_t asked,
@@ -90,7 +98,7 @@ static void found_add(struct found *found, struct evaluate_near *near, const str
 /* The nearest one that no guard vetoes and the next decide everything, so a search may end there. */
 static bool is_enough(const struct found *found)
 {
-	return found->count == INDEX_CANDIDATES || found->allowed == 2;
+	return found->count == INDEX_CANDIDATES || (found->allowed == 2 && !found->needs_all);
 }
 
 static bool is_stored(const struct evaluate_bench *bench, uint32_t text)
@@ -99,7 +107,8 @@ static bool is_stored(const struct evaluate_bench *bench, uint32_t text)
 }
 
 /* Compares with all earlier texts that are stored. */
-static void find_among_all(struct found *found, const struct evaluate_bench *bench, uint32_t asked, const struct policy *policy)
+static void find_among_all(struct found *found, const struct evaluate_bench *bench, uint32_t asked,
+			   const struct policy *policy)
 {
 	const struct evaluate_vectors *vectors = bench->vectors;
 	const float *query = vectors->rows + asked * vectors->stride;
@@ -122,10 +131,10 @@ static void find_among_all(struct found *found, const struct evaluate_bench *ben
 			best[at] = (struct evaluate_near){similarity, from + i, EVALUATE_NOT_ASKED};
 		}
 	}
-	*found = (struct found){0};
+	*found = (struct found){.needs_all = policy->calibrated && policy->weight > 0};
 	for (size_t i = 0; i < count && !is_enough(found); i++) {
-		best[i].similarity =
-			index_cosine(vectors->rows + best[i].text * vectors->stride, query, vectors->dimensions);
+		best[i].similarity = index_cosine(vectors->rows + best[i].text * vectors->stride, query,
+						  vectors->dimensions);
 		found_add(found, &best[i], bench, asked, policy);
 	}
 }
@@ -135,15 +144,16 @@ static bool is_far(const struct found *found, double farthest, const struct poli
 {
 	if (farthest >= decide_least(policy))
 		return false;
-	return !policy->calibrated || (farthest < policy->margin_floor && found->count >= 2);
+	return !policy->calibrated || (farthest < policy->margin_floor && found->count >= 2 && !found->needs_all);
 }
 
-static void find_candidates(struct found *found, const struct evaluate_bench *bench, uint32_t asked, const struct policy *policy)
+static void find_candidates(struct found *found, const struct evaluate_bench *bench, uint32_t asked,
+			    const struct policy *policy)
 {
 	struct evaluate_near *list = &bench->nears.lists[(size_t)asked * EVALUATE_NEAR];
 	size_t count = bench->nears.counts[asked];
 
-	*found = (struct found){0};
+	*found = (struct found){.needs_all = policy->calibrated && policy->weight > 0};
 	for (size_t i = 0; i < count && !is_enough(found); i++)
 		if (is_stored(bench, list[i].text))
 			found_add(found, &list[i], bench, asked, policy);

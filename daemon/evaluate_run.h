@@ -13,12 +13,13 @@ struct policy;
 struct evaluate_bench {
 	const struct evaluate_set *set;
 	const struct evaluate_vectors *vectors;
-	const struct guard_words *words; /* of the operator, or NULL */
-	struct evaluate_nears nears;     /* of a stream */
-	struct evaluate_near *pairs;     /* of pairs: one for each row */
-	uint32_t *answers;               /* of a stream, while it runs: which text's answer each text has */
-	uint32_t *classes;               /* of each stored text */
-	bool *seen;                      /* classes of which something is stored */
+	const struct evaluate_vectors *second; /* of the second embedder, to be set after the start; NULL = there is none */
+	const struct guard_words *words;       /* of the operator, or NULL */
+	struct evaluate_nears nears;           /* of a stream */
+	struct evaluate_near *pairs;           /* of pairs: one for each row */
+	uint32_t *answers;                     /* of a stream, while it runs: which text's answer each text has */
+	uint32_t *classes;                     /* of each stored text */
+	bool *seen;                            /* classes of which something is stored */
 };
 
 struct evaluate_counts {
@@ -36,9 +37,9 @@ int evaluate_bench_init(struct evaluate_bench *bench, const struct evaluate_set 
 /* Frees what it holds. */
 void evaluate_bench_deinit(struct evaluate_bench *bench);
 
-/* Pairs: each by itself, its first question stored alone, its second asked. Stream: one after the other in one scope; a question
- * that is not served is stored; one that was asked before in the same words gets the same answer again. In mode `shadow` what would
- * be served counts as served. */
+/* Pairs: each by itself, its first question stored alone, its second asked. Stream: one after the other in one scope; a
+ * question that is not served is stored; one that was asked before in the same words gets the same answer again. In mode
+ * `shadow` what would be served counts as served. */
 struct evaluate_counts evaluate_run(struct evaluate_bench *bench, const struct policy *policy);
 
 #endif

@@ -1,7 +1,7 @@
 /* line ──> columns ──> texts, each kept once ──> row. The first line says what the columns are.
  *
- * What can go wrong: a line that has not as many columns as the first; a label that is neither 0 nor 1; a question that is empty
- * or no text (UTF-8 without NUL); too many lines. Each is told with the line's number, and nothing is read. */
+ * What can go wrong: a line that has not as many columns as the first; a label that is neither 0 nor 1; a question that
+ * is empty or no text (UTF-8 without NUL); too many lines. Each is told with the line's number, and nothing is read. */
 #include "evaluate_set.h"
 
 #include "../proto/error.h"
@@ -126,9 +126,10 @@ static int read_header(struct reading *reading, const struct slice *columns, siz
 		reading->third = 2;
 		return 0;
 	}
-	return wrong(reading,
-		     "this is neither a header that names q1 q2 label, sentence1 sentence2 label, or id class_id prompt, nor "
-		     "question<TAB>question<TAB>0 or 1");
+	return wrong(
+		reading,
+		"this is neither a header that names q1 q2 label, sentence1 sentence2 label, or id class_id prompt, nor "
+		"question<TAB>question<TAB>0 or 1");
 }
 
 /* ---- texts and rows ---- */

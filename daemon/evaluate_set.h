@@ -1,4 +1,5 @@
-/* Questions in a file, with what is known of them: pairs with a label, or a stream in the order in which they were asked. Pure.
+/* Questions in a file, with what is known of them: pairs with a label, or a stream in the order in which they were asked.
+ * Pure.
  *
  *   q1 <TAB> q2 <TAB> 1|0                          pairs; or any columns under a header that names q1 q2 label, or
  *   sentence1 sentence2 label                      1 = one answer does for both
@@ -33,12 +34,12 @@ struct evaluate_set {
 	bool has_parity; /* every class is a number */
 };
 
-/* Reads `bytes`, which must stay as long as the set. Returns 0 and `*set` (evaluate_set_destroy()), or ERROR_INVALID or ERROR_TOO_LARGE
- * (more than `most` rows) with "LINE: what is wrong" in `mistake`, or ERROR_MEMORY. */
+/* Reads `bytes`, which must stay as long as the set. Returns 0 and `*set` (evaluate_set_destroy()), or ERROR_INVALID or
+ * ERROR_TOO_LARGE (more than `most` rows) with "LINE: what is wrong" in `mistake`, or ERROR_MEMORY. */
 int evaluate_set_read(struct slice bytes, size_t most, struct evaluate_set **set, char *mistake, size_t mistake_size);
 
-/* Copies what is of one half of a stream that has_parity; `of[i]`, malloc'ed, is what the copy's text i is in `whole`. Returns 0 or
- * ERROR_MEMORY. */
+/* Copies what is of one half of a stream that has_parity; `of[i]`, malloc'ed, is what the copy's text i is in `whole`.
+ * Returns 0 or ERROR_MEMORY. */
 int evaluate_set_half(const struct evaluate_set *whole, enum evaluate_half half, struct evaluate_set **set, uint32_t **of);
 
 /* Frees it; NULL is nothing. */

@@ -1,7 +1,8 @@
 /* texts ──> at most IN_THE_AIR at the embedder at once ──> rows, in the texts' order; the loop ends when none is left.
  *
  * A text that the embedder refuses while it answers others is matched exactly only, as in the daemon. What can go wrong: it
- * does not answer. What failed is asked for again when it is up, and after some seconds without a single vector all is given up. */
+ * does not answer. What failed is asked for again when it is up, and after some seconds without a single vector all is
+ * given up. */
 #include "evaluate_vectors.h"
 
 #include "../proto/error.h"
@@ -191,8 +192,8 @@ static int work_start(struct work *work)
 	work->progress_at_ms = deadlines_now_ms(work->deadlines);
 	work->http = http_create(&work->loop, work->deadlines);
 	if (work->http)
-		work->embedder = embedder_create(work->http, work->deadlines, &work->config, &work->part, &work->metrics,
-						 &work->log);
+		work->embedder = embedder_create(work->http, work->deadlines, &work->config.embedder, &work->part,
+						 &work->metrics, &work->log);
 	if (!work->embedder)
 		return ERROR_MEMORY;
 	(void)snprintf(work->out->embedder, sizeof(work->out->embedder), "%s", embedder_name(work->embedder));
@@ -223,8 +224,8 @@ static int work_run(struct work *work, char *mistake, size_t mistake_size)
 	return error;
 }
 
-int evaluate_vectors_make(const struct config *config, const struct slice *texts, size_t count, struct evaluate_vectors *vectors,
-			  char *mistake, size_t mistake_size)
+int evaluate_vectors_make(const struct config *config, const struct slice *texts, size_t count,
+			  struct evaluate_vectors *vectors, char *mistake, size_t mistake_size)
 {
 	struct work *work = calloc(1, sizeof(*work));
 	int error = ERROR_MEMORY;
@@ -251,7 +252,8 @@ int evaluate_vectors_make(const struct config *config, const struct slice *texts
 	return error;
 }
 
-int evaluate_vectors_part(const struct evaluate_vectors *whole, const uint32_t *of, size_t count, struct evaluate_vectors *part)
+int evaluate_vectors_part(const struct evaluate_vectors *whole, const uint32_t *of, size_t count,
+			  struct evaluate_vectors *part)
 {
 	struct evaluate_vectors made = {.count = count, .has = calloc(count + 1, sizeof(bool))};
 
@@ -263,7 +265,8 @@ int evaluate_vectors_part(const struct evaluate_vectors *whole, const uint32_t *
 	for (size_t i = 0; i < count; i++) {
 		made.has[i] = whole->has[of[i]];
 		if (made.rows)
-			memcpy(made.rows + i * made.stride, whole->rows + of[i] * whole->stride, made.stride * sizeof(float));
+			memcpy(made.rows + i * made.stride, whole->rows + of[i] * whole->stride,
+			       made.stride * sizeof(float));
 	}
 	*part = made;
 	return 0;

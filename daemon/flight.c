@@ -55,7 +55,7 @@ void flights_ready(struct deadline *due)
 		(void)deadline_start(flights->service->deadlines, &flights->ready_due, 0);
 }
 
-static void go_on_paced(struct flight *flight)
+void flight_go_on(struct flight *flight)
 {
 	struct flights *flights = flight->service->flights;
 	bool has_turn = !flights->ready && may_go_on(flights);
@@ -78,7 +78,7 @@ static void read_came(struct store_read *read, int error)
 	if (--flight->awaiting > 0)
 		return;
 	if (flight->vector_read.vector && !flight->read.entry)
-		go_on_paced(flight);
+		flight_go_on(flight);
 	else
 		flight_step(flight);
 }
@@ -170,7 +170,7 @@ static void embedding_came(struct embedding *embedding, int error)
 		flight->dimensions = embedding->dimensions;
 		flight->is_new = true;
 	}
-	go_on_paced(flight);
+	flight_go_on(flight);
 }
 
 static bool start_embedding(struct flight *flight)
@@ -348,6 +348,7 @@ static bool start_chat(struct flight *flight)
 	flight->is_chatting = true;
 	riders_ask(flight);
 	flight_show(flight);
+	flight_ask_second(flight);
 	return true;
 }
 
@@ -374,18 +375,25 @@ void flight_step(struct flight *flight)
 
 		case FLIGHT_EMBED:
 			keep_embedding(flight);
+			flight->state = FLIGHT_SEARCH;
+			if (flight->kind != FLIGHT_ADD && start_search(flight))
+				return;
+			continue;
+
+		case FLIGHT_SEARCH:
+			flight->state = FLIGHT_OPINION;
+			if (flight_start_opinion(flight))
+				return;
+			continue;
+
+		case FLIGHT_OPINION:
+			flight_take_opinion(flight);
 			if (flight->kind == FLIGHT_ADD) {
 				flight->state = FLIGHT_STORE;
 				if (flight_keep_added(flight))
 					return;
 				continue;
 			}
-			flight->state = FLIGHT_SEARCH;
-			if (start_search(flight))
-				return;
-			continue;
-
-		case FLIGHT_SEARCH:
 			flight->state = FLIGHT_FETCH;
 			continue;
 
@@ -408,6 +416,7 @@ void flight_step(struct flight *flight)
 
 		case FLIGHT_CHAT:
 			flight_hide(flight);
+			flight_review_answer(flight);
 			flight->state = FLIGHT_STORE;
 			flight->is_writing = flight_keep_answer(flight);
 			riders_tell(flight);

@@ -1,6 +1,6 @@
 /* A flight: one identity being answered, for all the calls (riders) that ask it at the same time.
  *
- *   flight_ask() ─ join by identity, or open ─> NEW → EXACT → EMBED → SEARCH → FETCH → CHAT → STORE → DONE
+ *   flight_ask() ─ join by identity, or open ─> NEW → EXACT → EMBED → SEARCH → OPINION → FETCH → CHAT → STORE → DONE
  *                                               what is awaited; each rider leaves as soon as its own policy is satisfied
  *
  * A flight is in the table, where others can join it, until what it stores is stored; it is freed when its last rider has read
@@ -143,6 +143,9 @@ void flights_forget(struct flights *flights, const struct forget *forget);
 /* The pair of texts with these digests must not share an answer from now on, in no scope of `namespace`: an answer in the air gets
  * no alias for the other wording, and riders that came from it are told ERROR_UNAVAILABLE unless they have begun to read. */
 void flights_reject(struct flights *flights, struct slice namespace, const struct identity *a, const struct identity *b);
+
+/* Returns a number that grows with every removal: what was read from Redis before it grew may be gone. */
+uint64_t flights_removals(const struct flights *flights);
 
 /* Something stored was removed or replaced: what is being read from Redis right now must not be kept. */
 void flights_distrust_reads(struct flights *flights);

@@ -28,10 +28,9 @@ static double least_of_riders(const struct flight *flight)
 	return flight->kind == FLIGHT_EXPLAIN ? -INFINITY : least;
 }
 
-void flight_weigh(struct flight *flight)
+static void weigh(struct flight *flight, double least)
 {
 	const struct pair_asked asked = {flight->request.namespace, flight->text, &flight->digest};
-	double least = least_of_riders(flight);
 
 	for (; flight->weighed < flight->search.count; flight->weighed++) {
 		struct candidate *candidate = &flight->search.candidates[flight->weighed];
@@ -44,6 +43,16 @@ void flight_weigh(struct flight *flight)
 		candidate->rejected = facts.rejected;
 		candidate->quarantined = facts.quarantined;
 	}
+}
+
+void flight_weigh(struct flight *flight)
+{
+	weigh(flight, least_of_riders(flight));
+}
+
+void flight_weigh_all(struct flight *flight)
+{
+	weigh(flight, (double)-INFINITY);
 }
 
 struct decision flight_decide(const struct flight *flight, const struct rider *rider, uint64_t now_ms)
@@ -109,7 +118,7 @@ void flight_note(const struct flight *flight, struct rider *rider, enum tier tie
 	decisions_note(service->decisions, &event);
 }
 
-void flight_note_missed(const struct flight *flight, struct rider *rider, enum tier tier)
+void flight_note_missed(struct flight *flight, struct rider *rider, enum tier tier)
 {
 	struct decision decision;
 
@@ -118,6 +127,8 @@ void flight_note_missed(const struct flight *flight, struct rider *rider, enum t
 	decision = flight_decide(flight, rider, deadlines_now_ms(flight->service->deadlines));
 	if (rider->reason != REASON_NONE)
 		decision.reason = rider->reason;
+	if (decision.would_serve && tier != TIER_MISS)
+		flight_note_would(flight, rider, &decision);
 	flight_note(flight, rider, tier, &decision, NULL);
 }
 

@@ -51,7 +51,7 @@ static void look_around(const struct flight *flight, struct air *air)
 			.created_at_ms = deadlines_now_ms(flight->service->deadlines),
 			.vetoes = facts.vetoes,
 			.rejected = facts.rejected,
-			.opinion = NAN,
+			.opinion = flight_opinion_of(flight, other),
 			.question = (char *)(uintptr_t)other->text.data, /* only read */
 			.question_length = other->text.length,
 		};

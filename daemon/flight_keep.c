@@ -199,6 +199,8 @@ static bool keep(struct flight *flight, struct slice answer, struct slice finish
 		.usage = flight->usage.length ? buffer_slice(&flight->usage) : (struct slice){0},
 		.vector = flight->compared ? flight->vector : NULL,
 		.dimensions = flight->compared && flight->vector ? flight->dimensions : 0,
+		.second = flight->compared ? flight->second.vector : NULL,
+		.second_dimensions = flight->compared && flight->second.vector ? flight->second.dimensions : 0,
 	};
 	struct entry whole = entry;
 	if (describe_request(flight, &request) == 0 && join_tags(flight, &tags) == 0) {

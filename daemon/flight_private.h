@@ -27,6 +27,7 @@ enum flight_state {
 	FLIGHT_EXACT,  /* Redis: the identity, and the question's cached embedding */
 	FLIGHT_EMBED,  /* the embedder */
 	FLIGHT_SEARCH, /* the index */
+	FLIGHT_OPINION, /* the second embedder */
 	FLIGHT_FETCH,  /* Redis: the entry of a candidate */
 	FLIGHT_CHAT,   /* the model; the flight can be joined by meaning. Or it failed, and some wait for a candidate */
 	FLIGHT_STORE,  /* Redis: the write */
@@ -41,6 +42,25 @@ struct flight_wording {
 };
 
 #define FLIGHT_WORDINGS 1024
+
+/* A would-be hit of the mode shadow, whose answer is compared with the model's. */
+struct flight_would {
+	bool is_there;
+	uint64_t request; /* of the call that would have been served */
+	size_t index;     /* of the candidate */
+	double next, score;
+};
+
+/* The question's vector of the second embedder. */
+struct flight_second {
+	struct embedding embedding;
+	struct deadline due;
+	float *vector; /* or NULL */
+	unsigned dimensions;
+	bool is_wanted;    /* an opinion was to be had */
+	bool is_embedding; /* it is on its way */
+	bool is_waited;    /* … and the flight waits for it */
+};
 
 struct flight {
 	struct service *service;
@@ -78,6 +98,7 @@ struct flight {
 	bool is_reading;   /* one of them is of the identity */
 	struct store_read read, vector_read;
 	struct embedding embedding;
+	struct flight_second second;
 	struct index_search search;
 	struct chat chat;
 	struct store_write write;
@@ -91,6 +112,7 @@ struct flight {
 	size_t weighed;     /* so many candidates were compared with the question by guards and verdicts */
 	uint32_t gone;      /* candidates that are not there any more */
 	int fetching;       /* the candidate being read, or -1 */
+	struct flight_would would;
 	enum reason missed; /* why meaning could not be compared at all */
 	int write_error;    /* how the write went; ERROR_PENDING = queued */
 	struct answer answer;
@@ -128,6 +150,8 @@ struct flights {
 
 /* What `state` awaits has come, or was not needed: goes on. The flight may be gone afterwards. */
 void flight_step(struct flight *flight);
+/* The same, but not before its turn where many vectors come at once. */
+void flight_go_on(struct flight *flight);
 /* Somebody joined a flight whose model is being asked already. */
 void flight_due(struct deadline *due);
 
@@ -188,6 +212,8 @@ void flight_free_wordings(struct flight *flight);
 
 /* Compares the candidates with the question, as far as they can matter to its riders. */
 void flight_weigh(struct flight *flight);
+/* The same for all candidates, however far away. */
+void flight_weigh_all(struct flight *flight);
 /* decide(), for one rider. */
 struct decision flight_decide(const struct flight *flight, const struct rider *rider, uint64_t now_ms);
 /* What a rider was served. */
@@ -202,9 +228,35 @@ struct served {
 void flight_note(const struct flight *flight, struct rider *rider, enum tier tier, const struct decision *decision,
 		 const struct served *served);
 /* The same for a rider that nothing stored was served to, if meaning had a say. */
-void flight_note_missed(const struct flight *flight, struct rider *rider, enum tier tier);
+void flight_note_missed(struct flight *flight, struct rider *rider, enum tier tier);
 /* Tells an `explain` everything; the rider leaves. */
 void flight_explain_to(struct flight *flight, struct rider *rider);
+
+/* flight_review.c: what is reviewed behind the callers (review.h) */
+
+/* The rider would be served by `decision`, were it not for the mode. The first of a flight counts. */
+void flight_note_would(struct flight *flight, const struct rider *rider, const struct decision *decision);
+/* The model's answer is there: it is compared with what would have been served. */
+void flight_review_answer(struct flight *flight);
+/* The rider is served `entry` by meaning, or by an alias. */
+void flight_audit_hit(struct flight *flight, const struct rider *rider, const struct decision *decision,
+		      const struct entry *entry);
+void flight_audit_alias(struct flight *flight, const struct rider *rider, const struct entry *entry,
+			const struct alias *alias);
+
+/* flight_opinion.c: the second embedder */
+
+/* Asks for its vector of the question where an opinion is wanted, or an `add` is to be stored with it. Returns whether it is
+ * awaited, which is not for long. */
+bool flight_start_opinion(struct flight *flight);
+/* Tells the candidates its opinion, if one came. */
+void flight_take_opinion(struct flight *flight);
+/* Returns its cosine of the questions of two flights; NAN = not known. */
+double flight_opinion_of(const struct flight *flight, const struct flight *other);
+/* Asks for its vector of the question, for what will be stored; nobody waits. */
+void flight_ask_second(struct flight *flight);
+/* Nothing of it comes any more. */
+void flight_end_second(struct flight *flight);
 
 /* flight_air.c: who can be joined by meaning */
 

@@ -180,8 +180,10 @@ void riders_serve_exact(struct flight *flight, const struct entry *entry, const 
 		}
 		struct result result = result_of_entry(flight, entry, tier);
 		result.similarity = alias ? alias->similarity : 1.0;
-		if (alias)
+		if (alias) {
 			note_alias(flight, rider, entry, alias, tier);
+			flight_audit_alias(flight, rider, entry, alias);
+		}
 		serve(rider, &result);
 	}
 }
@@ -245,6 +247,7 @@ void riders_serve_candidate(struct flight *flight, size_t index, const struct en
 					      decision.score,  brief.created_ms, -1};
 		result.similarity = similarity;
 		flight_note(flight, rider, TIER_SEMANTIC, &decision, &served);
+		flight_audit_hit(flight, rider, &decision, entry);
 		serve(rider, &result);
 	}
 	if (is_wanted && flight->kind == FLIGHT_ASK)

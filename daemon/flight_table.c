@@ -3,6 +3,7 @@
 
 #include "memory_cache.h"
 #include "replica.h"
+#include "review.h"
 
 #include "../proto/reader.h"
 
@@ -248,6 +249,7 @@ void flight_end(struct flight *flight)
 	store_read_cancel(&flight->vector_read);
 	if (flight->is_embedding)
 		embedding_cancel(&flight->embedding);
+	flight_end_second(flight);
 	if (flight->is_searching)
 		index->ops->cancel(index->state, &flight->search);
 	if (flight->is_chatting)
@@ -359,6 +361,7 @@ void flights_forget(struct flights *flights, const struct forget *forget)
 	struct identity digest;
 
 	flights_distrust_reads(flights);
+	reviews_forget(flights->service->reviews, forget);
 	if (forget->identity) {
 		HASH_FIND(hh, flights->by_identity, forget->identity, sizeof(*forget->identity), flight);
 		if (flight && flight != forget->except)
@@ -374,6 +377,11 @@ void flights_forget(struct flights *flights, const struct forget *forget)
 		if (!flight->forgotten && is_meant(flight, forget))
 			flight_forget(flight);
 	}
+}
+
+uint64_t flights_removals(const struct flights *flights)
+{
+	return flights->distrusted;
 }
 
 void flights_distrust_reads(struct flights *flights)

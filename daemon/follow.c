@@ -228,6 +228,7 @@ static void reload(struct follow *follow, const struct stream *stream)
 	follow->is_noted = true;
 	follow->metrics->log_reloads++;
 	follow->events->reload(follow->data);
+	follow->is_other = false;
 }
 
 /* ---- talking ---- */

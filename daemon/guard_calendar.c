@@ -145,7 +145,8 @@ bool reader_chinese_calendar(struct reader *reader, const struct worth *worth)
 	return true;
 }
 
-/* Names of months and weekdays. "May" and "march" are months behind or before a number, or with a capital inside a sentence. */
+/* Names of months and weekdays. "May" and "march" are months behind or before a number, or with a capital inside a
+ * sentence. */
 bool reader_calendar(struct reader *reader)
 {
 	const struct guard_lexeme *word = reader_number(reader, reader->at);

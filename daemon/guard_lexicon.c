@@ -1,6 +1,6 @@
-/* Words are found by their first three bytes: the known ones lie in chains, and the few that begin like a token are compared with
- * it. English words are known in their base form and matched with the usual endings; Chinese ones wherever they stand, the longest
- * first. */
+/* Words are found by their first three bytes: the known ones lie in chains, and the few that begin like a token are
+ * compared with it. English words are known in their base form and matched with the usual endings; Chinese ones wherever
+ * they stand, the longest first. */
 #include "guard_private.h"
 
 #include <string.h>
@@ -52,7 +52,7 @@ static bool is_alnum(char c)
 static bool is_one_of(const char *ending, size_t length, const char *const *endings)
 {
 	for (; *endings; endings++)
-		if (strlen(*endings) == length && memcmp(*endings, ending, length) == 0)
+		if ((*endings)[0] == ending[0] && strlen(*endings) == length && memcmp(*endings, ending, length) == 0)
 			return true;
 	return false;
 }

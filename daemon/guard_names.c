@@ -1,6 +1,7 @@
-/* Each text has a name that the other lacks. A name is a word with a capital inside a sentence, or an acronym; in Chinese text it is
- * any Latin word. A name is not lacking if the other text has it in any case, in one word or two, as an adjective (India, Indian),
- * with a slip of the keyboard in it, or as the acronym or the words behind one. Texts in title case or in capitals have no names. */
+/* Each text has a name that the other lacks. A name is a word with a capital inside a sentence, or an acronym; in Chinese
+ * text it is any Latin word. A name is not lacking if the other text has it in any case, in one word or two, as an
+ * adjective (India, Indian), with a slip of the keyboard in it, or as the acronym or the words behind one. Texts in title
+ * case or in capitals have no names. */
 #include "guard_private.h"
 
 #include <string.h>
@@ -83,8 +84,8 @@ static bool is_vowel(char c)
 	return memchr("aeiouy", c, 6) != NULL;
 }
 
-/* Returns whether `b`, one letter longer or as long, is `a` with one slip: a letter too much or too few, two exchanged, or one vowel for
- * another. First and last letters are seldom wrong by accident. */
+/* Returns whether `b`, one letter longer or as long, is `a` with one slip: a letter too much or too few, two exchanged,
+ * or one vowel for another. First and last letters are seldom wrong by accident. */
 static bool is_slip(const char *a, size_t a_length, const char *b, size_t b_length)
 {
 	size_t same = 0, end = 0;

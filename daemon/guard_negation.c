@@ -1,6 +1,6 @@
-/* One text denies and the other does not. Words that deny in passing ("fails to", "without" said as "free of") speak for a denial
- * if the other text has one, but do not ask for one. A question that begins with a denied verb ("Isn't it ...?"), ends in "or
- * not", or asks in the Chinese form A-not-A denies nothing. */
+/* One text denies and the other does not. Words that deny in passing ("fails to", "free of", "unhappy") speak for a
+ * denial if the other text has one, but do not ask for one. A question that begins with a denied verb ("Isn't it ...?"),
+ * ends in "or not", or asks in the Chinese form A-not-A denies nothing. */
 #include "guard_private.h"
 
 #include <string.h>
@@ -50,6 +50,29 @@ static bool is_phrase(const struct guard_side *side, size_t at)
 	return false;
 }
 
+static bool begins_with(const char *text, size_t length, const char *const *beginnings)
+{
+	for (; *beginnings; beginnings++)
+		if (text[0] == (*beginnings)[0] && length > strlen(*beginnings) + 2 &&
+		    memcmp(text, *beginnings, strlen(*beginnings)) == 0)
+			return true;
+	return false;
+}
+
+/* Returns whether a word denies by how it begins or ends: unhappy, dishonest, irregular, sugarless. */
+static bool is_built_to_deny(const char *text, size_t length)
+{
+	static const char *const denying[] = {"un", "dis", "ill", "irr", "imp", "non", NULL};
+	static const char *const others[] = {"under", "uni",  "until", "disc", "disk", "dish",
+					     "disp",  "dist", "impo",  "impr", "impl", NULL};
+
+	if (length < 6)
+		return false;
+	if (memcmp(text + length - 4, "less", 4) == 0)
+		return true;
+	return begins_with(text, length, denying) && !begins_with(text, length, others);
+}
+
 static void count_word(const struct guard_side *side, const struct guard_lexicon *lexicon, size_t at,
 		       struct denials *denials)
 {
@@ -57,10 +80,11 @@ static void count_word(const struct guard_side *side, const struct guard_lexicon
 	const struct guard_lexeme *word = guard_lexicon_at(lexicon, token->word);
 	bool denied_verb = ends_in_nt(side, token);
 
-	if (!denied_verb && (!word || word->kind != GUARD_NEGATION))
-		return;
-	if (!denied_verb && word->value != DENIAL_HARD) {
-		denials->weak += word->value == DENIAL_WEAK;
+	if (!denied_verb && (!word || word->kind != GUARD_NEGATION || word->value != DENIAL_HARD)) {
+		/* What both texts have does not stand for what only one of them has. */
+		if (!(token->flags & TOKEN_PAIRED))
+			denials->weak += (word && word->kind == GUARD_NEGATION && word->value == DENIAL_WEAK) ||
+					 is_built_to_deny(side->folded + token->start, token->length);
 		return;
 	}
 	/* A verb and its denial in one word: isn't, cant. */

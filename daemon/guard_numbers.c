@@ -1,6 +1,6 @@
-/* Numbers of one text are paired with equal ones of the other; what is left over objects. A number that only one text has is a
- * condition the other does not make ("the 2020 election", "lose 5 kg"): answers differ, so it objects too. The exceptions are the
- * soft ones, which object only to another number of their kind.
+/* Numbers of one text are paired with equal ones of the other; what is left over objects. A number that only one text has
+ * is a condition the other does not make ("the 2020 election", "lose 5 kg"): answers differ, so it objects too. The
+ * exceptions are the soft ones, which object only to another number of their kind.
  *
  * Equal ones are paired first, then those that differ only in what was left unsaid: a number without a unit fits the same
  * number with any. */

@@ -1,12 +1,13 @@
-/* One text has a word that the other lacks, and the other has its opposite, which the first lacks. "Before and after" has both
- * and differs from nothing. Small words (on, off, 前, 后) have too many uses: they count only next to the same word or character in
- * both texts. Opposites that differ in how they begin or end (legal, illegal; overweight, underweight; careful, careless) need no table. */
+/* One text has a word that the other lacks, and the other has its opposite, which the first lacks. "Before and after" has
+ * both and differs from nothing. Small words (on, off, 前, 后) have too many uses: they count only next to the same word or
+ * character in both texts. Opposites that differ in how they begin or end (legal, illegal; overweight, underweight;
+ * careful, careless) need no table. */
 #include "guard_private.h"
 
 #include <string.h>
 
 #define SIDES 4
-#define GROUPS 256
+#define GROUPS 512
 
 /* A group of opposites that a text touches. */
 struct touched {
@@ -84,7 +85,8 @@ static bool is_same(const struct token *a, const struct token *b)
 	return a && b && a->kind == b->kind && a->hash == b->hash;
 }
 
-/* Returns whether a word of `group` in `a` and its opposite in `b` stand next to the same word. Looks at the first few of each. */
+/* Returns whether a word of `group` in `a` and its opposite in `b` stand next to the same word. Looks at the first few of
+ * each. */
 static bool stands_alike(const struct guard_side *a, const struct guard_side *b, const struct guard_lexicon *lexicon,
 			 uint16_t group)
 {
@@ -154,11 +156,23 @@ static bool is_exception(const char *rest, size_t length)
 	return false;
 }
 
-/* Returns whether `other` has a word of its own that is `affix` and `rest`. */
-static bool has_word(const struct guard_side *other, const char *prefix, const char *rest, size_t length, const char *suffix)
+/* What is left to be done for one pair of texts: so many searches through the other text, as each costs its length. */
+struct affix_search {
+	const struct guard_side *other;
+	size_t left;
+};
+
+#define SEARCHES 64
+
+/* Returns whether the other text has a word of its own that is `prefix`, `rest` and `suffix`. */
+static bool has_word(struct affix_search *search, const char *prefix, const char *rest, size_t length, const char *suffix)
 {
+	const struct guard_side *other = search->other;
 	size_t before = strlen(prefix), behind = strlen(suffix);
 
+	if (search->left == 0)
+		return false;
+	search->left--;
 	for (size_t i = 0; i < other->token_count; i++) {
 		const struct token *token = &other->tokens[i];
 		const char *text = other->folded + token->start;
@@ -170,28 +184,30 @@ static bool has_word(const struct guard_side *other, const char *prefix, const c
 	return false;
 }
 
-static bool prefix_veto(const char *text, size_t length, const struct guard_side *other)
+static bool prefix_veto(struct affix_search *search, const char *text, size_t length)
 {
 	for (size_t i = 0; i < sizeof(prefixes) / sizeof(prefixes[0]); i++) {
 		const struct affix *affix = &prefixes[i];
+		if (text[0] != affix->a[0])
+			continue;
 		size_t skip = strlen(affix->a);
-		if (text[0] != affix->a[0] || length < skip + affix->least || memcmp(text, affix->a, skip) != 0)
+		if (length < skip + affix->least || memcmp(text, affix->a, skip) != 0)
 			continue;
 		if (affix->b[0] == '\0' && is_exception(text + skip, length - skip))
 			continue;
-		if (has_word(other, affix->b, text + skip, length - skip, ""))
+		if (has_word(search, affix->b, text + skip, length - skip, ""))
 			return true;
 	}
 	return false;
 }
 
-static bool suffix_veto(const char *text, size_t length, const struct guard_side *other)
+static bool suffix_veto(struct affix_search *search, const char *text, size_t length)
 {
 	for (size_t i = 0; i < sizeof(suffixes) / sizeof(suffixes[0]); i++) {
 		const struct affix *affix = &suffixes[i];
 		size_t end = strlen(affix->a);
 		if (length >= end + affix->least && memcmp(text + length - end, affix->a, end) == 0 &&
-		    has_word(other, "", text, length - end, affix->b))
+		    has_word(search, "", text, length - end, affix->b))
 			return true;
 	}
 	return false;
@@ -200,12 +216,14 @@ static bool suffix_veto(const char *text, size_t length, const struct guard_side
 /* Looks at the words that only `side` has. */
 static bool affix_veto(const struct guard_side *side, const struct guard_side *other)
 {
-	for (size_t i = 0; i < side->token_count; i++) {
+	struct affix_search search = {.other = other, .left = SEARCHES};
+
+	for (size_t i = 0; i < side->token_count && search.left > 0; i++) {
 		const struct token *token = &side->tokens[i];
 		const char *text = side->folded + token->start;
 		if (token->kind != TOKEN_WORD || token->flags & (TOKEN_PAIRED | TOKEN_LITERAL) || token->length < 6)
 			continue;
-		if (prefix_veto(text, token->length, other) || suffix_veto(text, token->length, other))
+		if (prefix_veto(&search, text, token->length) || suffix_veto(&search, text, token->length))
 			return true;
 	}
 	return false;

@@ -1,5 +1,5 @@
-/* Reads numbers: first what they are worth, then what of (a unit, a month, an hour). One pass over the tokens; every step looks at a
- * handful of neighbours. */
+/* Reads numbers: first what they are worth, then what of (a unit, a month, an hour). One pass over the tokens; every step
+ * looks at a handful of neighbours. */
 #include "guard_quantity.h"
 
 /* Adds the digits of an identifier as numbers that the other text may have apart. */
@@ -42,8 +42,8 @@ static bool is_measure(const struct reader *reader, size_t at)
 	return false;
 }
 
-/* "Top 10", "5 best", "10 ways": how long a list is to be. A list of another length is another answer, but one without a length
- * is not. */
+/* "Top 10", "5 best", "10 ways": how long a list is to be. A list of another length is another answer, but one without a
+ * length is not. */
 static bool is_list_length(const struct reader *reader, size_t behind)
 {
 	static const char *const listed[] = {"best",   "top",     "ways",     "tips",  "steps",
@@ -59,16 +59,17 @@ static bool is_list_length(const struct reader *reader, size_t behind)
 	return false;
 }
 
-/* Returns whether a number in words may be left out: "one" is a pronoun, "first of all" an order of speech, "the two" are known,
- * and a single Chinese numeral without a word that counts is mostly a part of some other word. */
+/* Returns whether a number in words may be left out: "one" is a pronoun, "first of all" an order of speech, "the two" are
+ * known, and a single Chinese numeral without a word that counts is mostly a part of some other word. */
 static bool is_soft(const struct reader *reader, const struct worth *worth)
 {
 	const struct token *before = reader->at > 0 ? reader_token(reader, reader->at - 1) : NULL;
 	const struct token *token = reader_token(reader, reader->at);
 
 	if (token->kind == TOKEN_HAN)
-		return worth->value == 1 || (worth->behind == reader->at + 1 && !is_measure(reader, worth->behind) &&
-					     !reader_is(reader, before, "第"));
+		return worth->value == 1 || reader_is(reader, before, "这") || reader_is(reader, before, "那") ||
+		       (worth->behind == reader->at + 1 && !is_measure(reader, worth->behind) &&
+			!reader_is(reader, before, "第"));
 	if (worth->digits)
 		return false;
 	if (worth->ordinal)
@@ -87,8 +88,9 @@ static bool is_negative(const struct reader *reader)
 		return true;
 	if (reader_begins(reader, second, "零下"))
 		return true;
+	/* Behind a number it is a dash, however many blanks are around it. */
 	return reader_is(reader, before, "-") && !(token->flags & TOKEN_SPACED) &&
-	       (before->flags & TOKEN_SPACED || (second && second->kind == TOKEN_MARK));
+	       (!second || second->kind == TOKEN_MARK || (before->flags & TOKEN_SPACED && second->kind != TOKEN_NUMBER));
 }
 
 /* Returns the unit behind a number, and steps over it; -1 if there is none. */

@@ -1,5 +1,5 @@
-/* The numbers of a text, as far as the guard for numbers reads them; guard_worth.c reads what they are worth, guard_calendar.c
- * dates and times, guard_quantity.c puts them together. */
+/* The numbers of a text, as far as the guard for numbers reads them; guard_worth.c reads what they are worth,
+ * guard_calendar.c dates and times, guard_quantity.c puts them together. */
 #ifndef DAEMON_GUARD_QUANTITY_H
 #define DAEMON_GUARD_QUANTITY_H
 

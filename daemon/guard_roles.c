@@ -1,5 +1,6 @@
-/* Two things have changed places. Either both texts say from what to what (by "from", "to", "into", "than", 从, 到, 转, 比), or the
- * texts are the same but for two pieces that are exchanged around something that is not merely "and", "or" or "versus". */
+/* Two things have changed places. Either both texts say from what to what (by "from", "to", "into", "than", 从, 到, 转, 比),
+ * or the texts are the same but for two pieces that are exchanged around something that is not merely "and", "or" or
+ * "versus". */
 #include "guard_private.h"
 
 #include <string.h>
@@ -16,7 +17,8 @@ struct roles {
 
 static bool token_is(const struct guard_side *side, size_t at, const char *text)
 {
-	return at < side->token_count && side->tokens[at].length == strlen(text) &&
+	return at < side->token_count && side->folded[side->tokens[at].start] == text[0] &&
+	       side->tokens[at].length == strlen(text) &&
 	       memcmp(side->folded + side->tokens[at].start, text, strlen(text)) == 0;
 }
 

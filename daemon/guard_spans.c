@@ -1,6 +1,7 @@
-/* Strings that must be met exactly: quotes, code, addresses, paths, identifiers. A span of one text is missing in the other if
- * that has neither the same span nor the same characters outside of one; one missing span is one objection. An identifier with a
- * single digit or none ("CO2", "setTimeout") has everyday names beside it, so it must be missing on both sides.
+/* Strings that must be met exactly: quotes, code, addresses, paths, identifiers. A span of one text is missing in the
+ * other if that has neither the same span nor the same characters outside of one; one missing span is one objection. An
+ * identifier with a single digit or none ("CO2", "setTimeout") has everyday names beside it, so it must be missing on
+ * both sides.
  *
  * Where a closing mark is not found, that is remembered, so that no part of a text is searched twice for it. */
 #include "guard_private.h"
@@ -80,8 +81,8 @@ static bool find_code(struct finder *finder)
 	return true;
 }
 
-/* Returns where the quotation that begins with the apostrophe at `start` ends; 0 if it is none. An apostrophe that could begin
- * another one ends the search: the first was none then. */
+/* Returns where the quotation that begins with the apostrophe at `start` ends; 0 if it is none. An apostrophe that could
+ * begin another one ends the search: the first was none then. */
 static size_t apostrophe_close(struct finder *finder, size_t start)
 {
 	const struct guard_side *side = finder->side;
@@ -131,8 +132,8 @@ static bool find_quote(struct finder *finder)
 	return true;
 }
 
-/* Returns where the address or path that begins at `start` ends. Chinese text goes on behind one without a blank; so characters
- * above ASCII only belong to it behind a slash. */
+/* Returns where the address or path that begins at `start` ends. Chinese text goes on behind one without a blank; so
+ * characters above ASCII only belong to it behind a slash. */
 static size_t literal_end(const struct guard_side *side, size_t start)
 {
 	size_t at = start;
@@ -216,8 +217,8 @@ static bool is_local_part(char c)
 	return is_alnum(c) || c == '.' || c == '_' || c == '%' || c == '+' || c == '-';
 }
 
-/* The mark in the middle finds the address; its first tokens are already behind us and are marked too. A colon and a path behind it make a
- * place on a host. */
+/* The mark in the middle finds the address; its first tokens are already behind us and are marked too. A colon and a path
+ * behind it make a place on a host. */
 static bool find_email(struct finder *finder)
 {
 	struct guard_side *side = finder->side;
@@ -260,7 +261,8 @@ static bool find_path(struct finder *finder)
 	bool share = text[0] == '\\' && text[1] == '\\' && is_alnum(text[2]);
 	if (!drive && !root && !home && !above && !share)
 		return false;
-	/* In Chinese text a slash between two words has no blanks around it either, but then letters follow only by chance. */
+	/* In Chinese text a slash between two words has no blanks around it either, but then letters follow only by
+	 * chance. */
 	for (end = start; end < side->length && (unsigned char)side->text[end] < 0x7f && side->text[end] != ' '; end++)
 		if (strchr("\"`<>|,;", side->text[end]))
 			break;
@@ -442,7 +444,8 @@ static uint32_t guard_of(uint8_t kind)
 	return GUARD_BIT(guards[kind]);
 }
 
-/* Returns the objections to what `other` lacks of `side`; `*nicknames` says whether it lacks an identifier of the weak kind. */
+/* Returns the objections to what `other` lacks of `side`; `*nicknames` says whether it lacks an identifier of the weak
+ * kind. */
 static uint32_t spans_missing(const struct guard_side *side, struct guard_side *other, uint32_t wanted, bool *nicknames)
 {
 	uint32_t veto = 0;

@@ -1,6 +1,6 @@
-/* A text becomes one form of each character (full-width letters, typographic quotation marks and dashes have plain ones), is
- * folded, and cut into words, numbers, Chinese characters and marks. Bytes that are not UTF-8 are marks; control characters are
- * blanks. No step looks back further than one character, so the work is linear. */
+/* A text becomes one form of each character (full-width letters, typographic quotation marks and dashes have plain ones),
+ * is folded, and cut into words, numbers, Chinese characters and marks. Bytes that are not UTF-8 are marks; control
+ * characters are blanks. No step looks back further than one character, so the work is linear. */
 #include "guard_private.h"
 
 #include <string.h>
@@ -44,7 +44,8 @@ static bool is_han(uint32_t point)
 	       (point >= 0x20000 && point <= 0x3ffff);
 }
 
-/* Returns the plain form of `point`, one to two ASCII characters; NULL if it is kept. Never longer than the character was. */
+/* Returns the plain form of `point`, one to two ASCII characters; NULL if it is kept. Never longer than the character
+ * was. */
 static const char *plain_form(uint32_t point)
 {
 	switch (point) {
@@ -161,6 +162,14 @@ static size_t word_read(const struct guard_side *side, size_t at, struct token *
 
 	while (at < side->length) {
 		unsigned char c = (unsigned char)side->text[at];
+		/* What most of a text is. */
+		if (c >= 'a' && c <= 'z') {
+			small = true;
+			upper_only = false;
+			letters++;
+			at++;
+			continue;
+		}
 		if (c < 0x80) {
 			bytes = 1;
 			if (is_digit(c) || c == '_') {

@@ -117,11 +117,44 @@ static bool is_version(const struct reader *reader, size_t at)
 	return token && token->kind == TOKEN_WORD && !token->word && !token->number && !reader_money_before(reader, at);
 }
 
+/* Returns whether a fraction such as 3/4 is at `at`. 24/7 and 1998/99 are two numbers each. */
+static bool fraction_at(const struct reader *reader, size_t at, double *value)
+{
+	double above, below;
+
+	if (!reader_whole(reader, reader_token(reader, at), 2, &above) ||
+	    !reader_is(reader, reader_joined(reader, at + 1), "/") ||
+	    !reader_whole(reader, reader_joined(reader, at + 2), 2, &below) || above >= below)
+		return false;
+	*value = above / below;
+	return true;
+}
+
+/* Adds what is left over: 1 1/2, 2½, two and a half. */
+static void rest_read(const struct reader *reader, struct worth *worth)
+{
+	size_t at = worth->behind;
+	double fraction;
+
+	if (reader_is(reader, reader_joined(reader, at), "½")) {
+		worth->value += 0.5;
+		worth->behind++;
+	} else if (reader_is(reader, reader_token(reader, at), "and") &&
+		   reader_is(reader, reader_token(reader, at + 1), "a") &&
+		   reader_is(reader, reader_token(reader, at + 2), "half")) {
+		worth->value += 0.5;
+		worth->behind += 3;
+	} else if (worth->digits && fraction_at(reader, at, &fraction)) {
+		worth->value += fraction;
+		worth->behind += 3;
+	}
+}
+
 bool reader_digits(const struct reader *reader, struct worth *worth)
 {
 	const struct token *token = reader_token(reader, reader->at);
 	size_t points;
-	double below;
+	double fraction;
 
 	if (token->kind != TOKEN_NUMBER)
 		return false;
@@ -134,12 +167,12 @@ bool reader_digits(const struct reader *reader, struct worth *worth)
 	    reader_is(reader, next, "th")) {
 		worth->ordinal = true;
 		worth->behind++;
-	} else if (reader_is(reader, next, "/") &&
-		   reader_whole(reader, reader_joined(reader, worth->behind + 1), 4, &below) && below > 0) {
-		worth->value /= below;
+	} else if (fraction_at(reader, reader->at, &fraction)) {
+		worth->value = fraction;
 		worth->behind += 2;
 	} else {
 		scales_read(reader, worth, reader_money_before(reader, reader->at));
+		rest_read(reader, worth);
 	}
 	return true;
 }
@@ -211,6 +244,8 @@ bool reader_english(const struct reader *reader, struct worth *worth)
 	worth->value = total + current;
 	worth->behind = at;
 	worth->flags = NUMBER_WORDS;
+	if (any && !worth->ordinal)
+		rest_read(reader, worth);
 	return any;
 }
 

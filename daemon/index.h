@@ -58,6 +58,9 @@ struct index_ops {
 				const struct identity *except, const float *vector, unsigned dimensions, uint64_t now_ms);
 	/* No callback comes any more. */
 	void (*cancel)(void *state, struct index_search *search);
+	/* Returns the vector of the second embedder that the entry was put with, at unit length and good until the index changes;
+	 * or NULL: there is none, or the entry was made at another time. */
+	const float *(*second)(void *state, const struct identity *identity, uint64_t created_ms, unsigned *dimensions);
 	/* Returns the bytes kept, and how many entries. */
 	size_t (*bytes)(void *state, size_t *entries);
 	/* No callback comes any more; the loop must run on until its scans have returned and its handles are closed. */

@@ -474,6 +474,13 @@ static void memory_cancel(void *state, struct index_search *search)
 	}
 }
 
+static const float *memory_second(void *state, const struct identity *identity, uint64_t created_ms, unsigned *dimensions)
+{
+	struct index_memory *index = state;
+
+	return index_rows_second(index->rows, identity, created_ms, dimensions);
+}
+
 static size_t memory_bytes(void *state, size_t *entries)
 {
 	struct index_memory *index = state;
@@ -517,6 +524,7 @@ static const struct index_ops memory_ops = {
 	.search = memory_search,
 	.search_elsewhere = memory_search_elsewhere,
 	.cancel = memory_cancel,
+	.second = memory_second,
 	.bytes = memory_bytes,
 	.destroy = memory_destroy,
 };

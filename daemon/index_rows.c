@@ -33,9 +33,27 @@ size_t index_rows_bytes(const struct index_rows *rows, size_t *entries)
 	return heap_bytes(sizeof(*rows)) + rows->items.bytes + rows->scopes.bytes + rows->names.bytes + rows->bytes;
 }
 
+/* Where an item's vector of the second embedder begins in its memory. */
+static size_t second_place(size_t question_length)
+{
+	size_t end = sizeof(struct index_item) + question_length;
+
+	return (end + sizeof(float) - 1) & ~(sizeof(float) - 1);
+}
+
+static size_t item_size(size_t question_length, unsigned second_dimensions)
+{
+	return second_place(question_length) + INDEX_STRIDE(second_dimensions) * sizeof(float);
+}
+
 static size_t item_bytes(const struct index_item *item)
 {
-	return heap_bytes(sizeof(*item) + item->question_length);
+	return heap_bytes(item_size(item->question_length, item->second_dimensions));
+}
+
+static float *item_second(struct index_item *item)
+{
+	return (float *)(void *)((char *)item + second_place(item->question_length));
 }
 
 /* ---- items ---- */
@@ -283,9 +301,29 @@ static bool evict(struct index_rows *rows, const struct index_item *newest)
 	return true;
 }
 
+static double norm_squared(const float *vector, unsigned dimensions)
+{
+	double sum = 0;
+
+	for (unsigned i = 0; i < dimensions; i++)
+		sum += (double)vector[i] * (double)vector[i];
+	return sum;
+}
+
+/* Whether it can be scaled to unit length. */
+static bool is_vector(const float *vector, unsigned dimensions)
+{
+	double sum = norm_squared(vector, dimensions);
+
+	return isfinite(sum) && sum >= 1e-12;
+}
+
 static struct index_item *item_make(const struct entry *entry, struct index_scope *scope)
 {
-	struct index_item *item = malloc(sizeof(*item) + entry->question.length);
+	bool has_second = entry->second && entry->second_dimensions <= INDEX_DIMENSIONS_MAX &&
+			  is_vector(entry->second, entry->second_dimensions);
+	unsigned second = has_second ? entry->second_dimensions : 0;
+	struct index_item *item = malloc(item_size(entry->question.length, second));
 
 	if (!item)
 		return NULL;
@@ -295,9 +333,12 @@ static struct index_item *item_make(const struct entry *entry, struct index_scop
 				    .created_at_ms = entry->created_at_ms,
 				    .fresh_until_at_ms = entry->fresh_until_at_ms,
 				    .expires_at_ms = entry->expires_at_ms,
+				    .second_dimensions = second,
 				    .question_length = entry->question.length};
 	if (item->question_length)
 		memcpy(item->question, entry->question.data, item->question_length);
+	if (has_second)
+		(void)index_vector_normalise(item_second(item), entry->second, second);
 	return item;
 }
 
@@ -319,15 +360,6 @@ static struct index_item *scope_append(struct index_rows *rows, struct index_sco
 	if (scope->rows == 0)
 		index_scope_free(rows, scope);
 	return NULL;
-}
-
-static double norm_squared(const float *vector, unsigned dimensions)
-{
-	double sum = 0;
-
-	for (unsigned i = 0; i < dimensions; i++)
-		sum += (double)vector[i] * (double)vector[i];
-	return sum;
 }
 
 int index_vector_normalise(float *to, const float *from, unsigned dimensions)
@@ -352,8 +384,7 @@ static int entry_check(struct index_rows *rows, const struct entry *entry)
 		return ERROR_INVALID;
 	if (entry->dimensions > INDEX_DIMENSIONS_MAX)
 		return ERROR_TOO_LARGE;
-	double sum = norm_squared(entry->vector, entry->dimensions);
-	if (!isfinite(sum) || sum < 1e-12)
+	if (!is_vector(entry->vector, entry->dimensions))
 		return ERROR_INVALID;
 	scope = index_rows_scope(rows, &entry->scope);
 	return scope && scope->dimensions != entry->dimensions ? ERROR_INVALID : 0;
@@ -386,6 +417,16 @@ bool index_rows_remove(struct index_rows *rows, const struct identity *identity)
 		return false;
 	item_remove(rows, item);
 	return true;
+}
+
+const float *index_rows_second(struct index_rows *rows, const struct identity *identity, uint64_t created_ms, unsigned *dimensions)
+{
+	struct index_item *item = item_find(rows, identity);
+
+	if (!item || item->created_ms != created_ms || item->second_dimensions == 0)
+		return NULL;
+	*dimensions = item->second_dimensions;
+	return item_second(item);
 }
 
 size_t index_rows_flush(struct index_rows *rows, struct slice namespace)

@@ -1,5 +1,5 @@
-/* P(X <= k) of a binomial is the regularised incomplete beta function I(1 - p; n - k, k + 1), which Lentz's continued fraction
- * gives to about 14 digits; the bound is where it crosses 1 - confidence, found by bisection. */
+/* P(X <= k) of a binomial is the regularised incomplete beta function I(1 - p; n - k, k + 1), which Lentz's continued
+ * fraction gives to about 14 digits; the bound is where it crosses 1 - confidence, found by bisection. */
 #include "interval.h"
 
 #include <math.h>
@@ -10,7 +10,8 @@
 #define TINY 1e-300
 #define CLOSE 1e-14
 
-/* The continued fraction of the incomplete beta function (Abramowitz and Stegun, Handbook of Mathematical Functions, 26.5.8). */
+/* The continued fraction of the incomplete beta function (Abramowitz and Stegun, Handbook of Mathematical Functions,
+ * 26.5.8). */
 static double fraction(double x, double a, double b)
 {
 	double c = 1, d = 1 - (a + b) * x / (a + 1);
@@ -90,6 +91,45 @@ void interval_both(uint64_t wrong, uint64_t count, double confidence, double *lo
 
 	*low = interval_lower(wrong, count, side);
 	*high = interval_upper(wrong, count, side);
+}
+
+/* The logarithm of the mixture's likelihood ratio against `share`, which is least at wrong / count and grows on both
+ * sides. */
+static double log_mixture(uint64_t wrong, uint64_t count, double share)
+{
+	double k = (double)wrong, n = (double)count, ratio;
+	int sign;
+
+	ratio = lgamma_r(k + 1, &sign) + lgamma_r(n - k + 1, &sign) - lgamma_r(n + 2, &sign);
+	if (wrong > 0)
+		ratio -= k * log(share);
+	if (wrong < count)
+		ratio -= (n - k) * log1p(-share);
+	return ratio;
+}
+
+/* Where the ratio crosses `most` between `inside`, where it is under it, and `outside`. */
+static double crossing(uint64_t wrong, uint64_t count, double most, double inside, double outside)
+{
+	for (int i = 0; i < STEPS && fabs(outside - inside) > 1e-15; i++) {
+		double middle = (inside + outside) / 2;
+		if (log_mixture(wrong, count, middle) < most)
+			inside = middle;
+		else
+			outside = middle;
+	}
+	return outside;
+}
+
+void interval_sequence(uint64_t wrong, uint64_t count, double confidence, double *low, double *high)
+{
+	double most = -log(1 - confidence);
+	double share = count ? (double)wrong / (double)count : 0;
+
+	if (wrong > count)
+		wrong = count;
+	*low = count == 0 || wrong == 0 ? 0 : crossing(wrong, count, most, share, 0);
+	*high = count == 0 || wrong == count ? 1 : crossing(wrong, count, most, share, 1);
 }
 
 static int holds(double share, uint64_t count, double bound, double confidence)

@@ -18,6 +18,7 @@
 #include "policy.h"
 #include "recall.h"
 #include "replica.h"
+#include "review.h"
 #include "server.h"
 #include "service.h"
 #include "settings.h"
@@ -198,11 +199,14 @@ static void end_parts(struct program *program, bool gently)
 	server_destroy(service->server, gently);
 	flights_destroy(service->flights);
 	service->flights = NULL;
+	reviews_destroy(service->reviews);
+	service->reviews = NULL;
 	settings_destroy(service->settings);
 	service->settings = NULL;
 	replica_destroy(service->replica);
 	service->replica = NULL;
 	embedder_destroy(service->embedder);
+	embedder_destroy(service->second);
 	upstreams_destroy(service->upstreams);
 	http_destroy(service->http);
 	store_destroy(service->store);
@@ -318,6 +322,8 @@ static int start_loop(struct program *program)
 		return ERROR_INTERNAL;
 	service->loop = &program->loop;
 	(void)signal(SIGPIPE, SIG_IGN);
+	/* A file that may not grow is an error of the write. */
+	(void)signal(SIGXFSZ, SIG_IGN);
 	for (int i = 0; i < SIGNALS; i++) {
 		(void)uv_signal_init(&program->loop, &program->signals[i]);
 		program->signals[i].data = program;
@@ -354,11 +360,32 @@ static void start_health(struct service *service)
 	service->requests = clock_wall_ms() * 1000;
 	part_init(&service->redis_part, "redis", config->redis.url[0] != '\0', &service->log, now_ms);
 	part_init(&service->embedder_part, "embedder", config->embedder.url[0] != '\0', &service->log, now_ms);
+	part_init(&service->second_part, "second_opinion", config->second_opinion.url[0] != '\0', &service->log, now_ms);
 	for (size_t i = 0; i < config->upstream_count; i++) {
 		char name[80];
 		(void)snprintf(name, sizeof(name), "upstream %s", config->upstreams[i].name);
 		part_init(&service->upstream_parts[i], name, true, &service->log, now_ms);
 	}
+}
+
+static int start_embedders(struct service *service)
+{
+	const struct config *config = service->config;
+
+	if (service->embedder_part.configured) {
+		service->embedder = embedder_create(service->http, service->deadlines, &config->embedder,
+						    &service->embedder_part, &service->metrics, &service->log);
+		if (!service->embedder)
+			return ERROR_MEMORY;
+	}
+	if (service->second_part.configured) {
+		service->second = embedder_create(service->http, service->deadlines, &config->second_opinion,
+						  &service->second_part, &service->metrics, &service->log);
+		if (!service->second)
+			return ERROR_MEMORY;
+		embedder_set_second(service->second);
+	}
+	return 0;
 }
 
 static int start_parts(struct service *service)
@@ -375,9 +402,10 @@ static int start_parts(struct service *service)
 	service->decisions = decisions_create(service->loop, config, &service->metrics, log);
 	service->settings = settings_create(service);
 	service->flights = flights_create(service);
+	service->reviews = reviews_create(service);
 	service->http = http_create(service->loop, service->deadlines);
 	if (!service->hasher || !service->memory || !service->namespaces || !service->recall || !service->verdicts || !service->settings ||
-	    !service->decisions || !service->flights || !service->http)
+	    !service->decisions || !service->flights || !service->reviews || !service->http)
 		return ERROR_MEMORY;
 	if (index_memory_create(&service->index, service->loop, config->memory.index_max_bytes, &service->metrics) != 0)
 		return ERROR_MEMORY;
@@ -385,20 +413,18 @@ static int start_parts(struct service *service)
 					      &service->metrics, log);
 	if (!service->upstreams)
 		return ERROR_MEMORY;
-	if (service->embedder_part.configured) {
-		service->embedder = embedder_create(service->http, service->deadlines, config, &service->embedder_part,
-						    &service->metrics, log);
-		if (!service->embedder)
-			return ERROR_MEMORY;
-	}
+	if (start_embedders(service) != 0)
+		return ERROR_MEMORY;
 	if (!service->redis_part.configured)
 		return 0;
 	service->store = store_create(service->loop, service->deadlines, config,
 				      service->embedder ? embedder_name(service->embedder) : "",
 				      service->embedder ? embedder_dimensions(service->embedder) : 0, &store_events, service,
 				      &service->redis_part, &service->metrics, log);
-	if (service->store)
-		service->replica = replica_create(service);
+	if (!service->store || (service->second && store_set_second(service->store, embedder_name(service->second),
+								    embedder_dimensions(service->second)) != 0))
+		return ERROR_MEMORY;
+	service->replica = replica_create(service);
 	return service->replica ? 0 : ERROR_MEMORY;
 }
 

@@ -353,6 +353,8 @@ int memory_cache_put(struct memory_cache *cache, const struct entry *entry)
 
 	plain.vector = NULL;
 	plain.dimensions = 0;
+	plain.second = NULL;
+	plain.second_dimensions = 0;
 	int error = item_open(cache, &entry->identity, entry->namespace, heap_bytes(entry_size(&plain)), &item, &place);
 	if (error)
 		return error;

@@ -24,6 +24,11 @@
 	X(embedding_texts, "texts in them")                                                                                 \
 	X(embedding_failures, "embedding requests that failed")                                                             \
 	X(embedding_cache_hits, "embeddings found in Redis")                                                                \
+	X(second_calls, "embedding requests to the second embedder")                                                        \
+	X(second_texts, "texts in them")                                                                                    \
+	X(second_failures, "embedding requests to the second embedder that failed")                                         \
+	X(opinions_given, "questions that were decided with a second opinion")                                              \
+	X(opinions_missed, "questions that were decided without the second opinion that they should have had")              \
 	X(entries_stored, "entries written to memory, index or Redis")                                                      \
 	X(entries_not_stored, "answers that were not complete or not wanted, and so not kept")                              \
 	X(aliases_stored, "aliases written")                                                                                \
@@ -61,6 +66,13 @@
 	X(flights_detached, "flights finished for the cache after the last rider left")                                     \
 	X(flights_joined_by_meaning, "flights that joined another in the air")                                              \
 	X(namespaces_not_counted, "answers in namespaces beyond those counted apart")                                       \
+	X(reviews_same, "comparisons with the model's answer in which a hit by meaning, or a would-be hit, said the same")     \
+	X(reviews_different, "the same, in which it said something else")                                                   \
+	X(reviews_not_comparable, "the same, in which an answer was too long to be compared, or not whole")                 \
+	X(reviews_dropped, "comparisons not made: too many waited, or the entry or the embedder was gone")                  \
+	X(audit_calls, "chat calls of audits, which are not in api_calls")                                                  \
+	X(audit_failures, "the same, those that failed")                                                                    \
+	X(audits_over_budget, "hits chosen for an audit when the day's audit_calls were used up")                           \
 	X(decisions_written, "decisions written to the log of decisions")                                                   \
 	X(decisions_dropped, "decisions that were not written: the disk was slow, full or not there")                       \
 	X(decisions_purged, "decisions removed from the log with their entry, tag or namespace")                            \
@@ -76,6 +88,7 @@
 	X(coalesced, "request to answer, shared")                                                                           \
 	X(upstream, "request to answer, from the model")                                                                    \
 	X(embedder, "embedding request to its reply")                                                                       \
+	X(second, "embedding request to the second embedder, to its reply")                                                 \
 	X(redis, "read to its reply")                                                                                       \
 	X(model, "chat call to its end")                                                                                    \
 	X(first_token, "chat call to its first text")                                                                       \

@@ -2,6 +2,7 @@
 #ifndef DAEMON_NAMESPACES_H
 #define DAEMON_NAMESPACES_H
 
+#include "estimate.h"
 #include "guard.h"
 
 #include "../proto/buffer.h"
@@ -22,6 +23,10 @@ struct namespace_count {
 	uint64_t hits, misses; /* answers from what was stored or shared; from the model, and look-ups without an answer */
 	bool is_rest;          /* of all namespaces beyond those counted apart */
 	struct guard_count guards[GUARD_COUNT];
+	struct estimate_counts estimates; /* of what was reviewed */
+	/* Only of namespaces with a section of their own, for all that share it: */
+	struct drift drift;
+	struct budget audit_budget;
 };
 
 /* Creates it; NULL without memory. */

@@ -7,21 +7,41 @@
 
 #include <string.h>
 
+/* What the second opinion weighs where only the other values are given. */
+#define WEIGHT 0.5
+
 /* Chosen on one half of a stream of questions and confirmed on the other; `semcachectl evaluate` prints the curve. */
 static const struct {
-	const char *model;
+	const char *model, *second; /* "" = without second opinion */
 	struct calibration calibration;
 } shipped[] = {
-	{"use-multilingual-v3",
+	{"use-multilingual-v3", "multilingual-e5-small-centred",
+	 {.score_threshold = 0.88, .margin = 0.5, .margin_floor = 0.55, .minimum = 0.70, .weight = WEIGHT}},
+	{"use-multilingual-v3", "",
 	 {.score_threshold = 0.965, .margin = 0.5, .margin_floor = 0.70, .minimum = 0.70}},
 };
 
-const struct calibration *policy_shipped(const char *model)
+const struct calibration *policy_shipped_with(const char *model, const char *second)
 {
-	for (size_t i = 0; model && i < sizeof(shipped) / sizeof(shipped[0]); i++)
-		if (strcmp(shipped[i].model, model) == 0)
+	for (size_t i = 0; model && second && i < sizeof(shipped) / sizeof(shipped[0]); i++)
+		if (strcmp(shipped[i].model, model) == 0 && strcmp(shipped[i].second, second) == 0)
 			return &shipped[i].calibration;
 	return NULL;
+}
+
+const struct calibration *policy_shipped(const char *model)
+{
+	return policy_shipped_with(model, "");
+}
+
+static bool has_second(const struct config *config, const struct config_namespace *space)
+{
+	return space->second_opinion && config->second_opinion.url && config->second_opinion.url[0];
+}
+
+const struct calibration *policy_shipped_for(const struct config *config, const struct config_namespace *space)
+{
+	return policy_shipped_with(config->embedder.model, has_second(config, space) ? config->second_opinion.model : "");
 }
 
 /* Takes the values that the namespace sets itself. Returns whether it sets all, and whether it sets any. */
@@ -58,12 +78,17 @@ static void calibrate(const struct config *config, const struct config_namespace
 {
 	const struct calibration *base = space->certificate      ? &space->certificate->calibration
 					 : space->is_uncertified ? NULL
-								 : policy_shipped(config->embedder.model);
-	struct calibration calibration = base ? *base : (struct calibration){0};
+								 : policy_shipped_for(config, space);
+	struct calibration calibration = base ? *base : (struct calibration){.weight = has_second(config, space) ? WEIGHT : 0};
 	bool is_any;
 	bool is_whole = take_own(space, &calibration, &is_any);
 
-	if (!base && !is_whole)
+	if (space->opinion_weight > CONFIG_NONE && has_second(config, space)) {
+		calibration.weight = space->opinion_weight;
+		is_any = true;
+	}
+	/* What was calibrated with second opinions says nothing without them. */
+	if ((!base && !is_whole) || (calibration.weight > 0 && !has_second(config, space)))
 		return;
 	policy->calibrated = true;
 	policy->score_threshold = calibration.score_threshold;

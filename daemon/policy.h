@@ -19,4 +19,10 @@ struct policy policy_usual(const struct config *config, const struct config_name
 /* Returns the parameters that ship for the embedder model of this name, or NULL: README, "Thresholds", says how they were found. */
 const struct calibration *policy_shipped(const char *model);
 
+/* The same with second opinions of the embedder model `second`. */
+const struct calibration *policy_shipped_with(const char *model, const char *second);
+
+/* Returns what ships for the embedders that `space` is decided with, or NULL. */
+const struct calibration *policy_shipped_for(const struct config *config, const struct config_namespace *space);
+
 #endif

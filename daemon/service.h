@@ -19,6 +19,7 @@ struct memory_cache;
 struct namespaces;
 struct recall;
 struct replica;
+struct reviews;
 struct server;
 struct settings;
 struct store;
@@ -40,6 +41,7 @@ struct service {
 	struct index index;
 	struct http *http;
 	struct embedder *embedder; /* NULL: none configured */
+	struct embedder *second;   /* gives second opinions; NULL: none configured */
 	struct store *store;       /* NULL: memory only */
 	struct replica *replica;   /* NULL: memory only */
 	struct settings *settings; /* what is set at run time */
@@ -47,8 +49,9 @@ struct service {
 	struct decisions *decisions; /* the log of decisions */
 	struct upstreams *upstreams;
 	struct flights *flights;
+	struct reviews *reviews; /* whether what is served by meaning is right */
 	struct server *server;
-	struct part redis_part, embedder_part;
+	struct part redis_part, embedder_part, second_part;
 	struct part upstream_parts[CONFIG_UPSTREAMS];
 	uint64_t started_at_ms; /* of the loop's clock */
 	uint64_t requests;      /* the number of the last request */

@@ -66,6 +66,15 @@ int settings_scope_rule(struct hasher *hasher, const struct config_namespace *sp
 	return 0;
 }
 
+/* One that was made without second opinions holds without them, whether they are to be had or not. */
+static const char *second_of(const struct settings *settings, const struct settings_space *holder,
+			     const struct config_namespace *space)
+{
+	const struct embedder *second = settings->service->second;
+
+	return second && space->second_opinion && holder->certificate.calibration.weight > 0 ? embedder_name(second) : "";
+}
+
 /* Writes into `why` what is against the certificate of `holder` in `space`; "" = it holds. */
 static void find_misfit(const struct settings *settings, const struct settings_space *holder,
 			const struct config_namespace *space, char *why, size_t size)
@@ -87,7 +96,7 @@ static void find_misfit(const struct settings *settings, const struct settings_s
 	} else if (settings_scope_rule(settings->service->hasher, space, rule) != 0) {
 		(void)snprintf(why, size, "memory");
 	} else {
-		misfit = certificate_misfit(&holder->certificate, embedder, "", rule);
+		misfit = certificate_misfit(&holder->certificate, embedder, second_of(settings, holder, space), rule);
 	}
 	if (misfit)
 		(void)snprintf(why, size, "%s", misfit);

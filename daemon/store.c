@@ -331,6 +331,17 @@ struct store *store_create(struct uv_loop_s *loop, struct deadlines *deadlines, 
 	return store;
 }
 
+int store_set_second(struct store *store, const char *embedder8, unsigned dimensions)
+{
+	size_t length = strlen(embedder8);
+
+	if (length < sizeof(store->second8))
+		memcpy(store->second8, embedder8, length);
+	store->second_dimensions = dimensions;
+	forms_destroy(store);
+	return forms_create(store);
+}
+
 void store_destroy(struct store *store)
 {
 	if (!store)

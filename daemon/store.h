@@ -19,7 +19,8 @@
  * Keys, below the configured prefix (`semcache:`); members of sorted sets are key names without the prefix, scores are Unix
  * milliseconds of expiry:
  *   entry:<identity>       hash  schema=1 namespace generation digest question answer model finish_reason usage request scope
- *                                compared tags created_ms soft_ms expire_ms vector:<embedder8> (float32, little endian)
+ *                                compared tags created_ms soft_ms expire_ms vector:<embedder8> (float32, little endian; one,
+ *                                and one of the second embedder where there is one)
  *   alias:<identity>       hash  schema=1 namespace generation digest entry entry_created similarity score kind embedder
  *   vector:<embedder8>:<digest>  string, float32 little endian; digest = SHA-256 of (namespace, text), so that a flush of a
  *                                namespace purges it exactly
@@ -79,6 +80,10 @@ struct store *store_create(struct uv_loop_s *loop, struct deadlines *deadlines, 
 /* Tells the store the dimensions once the embedder's first answer told them. Vectors of another length are ignored on
  * read. */
 void store_set_dimensions(struct store *store, unsigned dimensions);
+
+/* Entries carry the vectors of a second embedder too: they are written, and read wherever vectors are. `embedder8` and
+ * `dimensions` as for store_create(). To be called before anything is read. Returns 0 or ERROR_MEMORY. */
+int store_set_second(struct store *store, const char *embedder8, unsigned dimensions);
 
 /* Closes everything; pending reads get no callback. Memory that holds libuv handles is freed in their close callbacks, so
  * the loop must run on until none is left. */

@@ -196,9 +196,11 @@ int forms_create(struct store *store)
 
 void forms_destroy(struct store *store)
 {
-	for (size_t i = 0; i < FORM_COUNT; i++)
+	for (size_t i = 0; i < FORM_COUNT; i++) {
 		if (store->forms[i].text)
 			redisFreeCommand(store->forms[i].text);
+		store->forms[i].text = NULL;
+	}
 }
 
 void form_send(struct store *store, enum form_name name, const char hex[IDENTITY_HEX], struct talk *talk)

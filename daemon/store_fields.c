@@ -122,13 +122,13 @@ static bool is_map(struct slice raw)
 }
 
 /* hiredis gives each value memory of its own, which is aligned for anything; a caller that does not gets no vector. */
-static void read_vector(struct slice raw, struct entry *entry)
+static void read_vector(struct slice raw, const float **vector, unsigned *dimensions)
 {
 	if (!raw.data || raw.length == 0 || raw.length % sizeof(float) != 0 || raw.length / sizeof(float) > UINT16_MAX ||
 	    (uintptr_t)raw.data % _Alignof(float) != 0)
 		return;
-	entry->vector = (const float *)(const void *)raw.data;
-	entry->dimensions = (unsigned)(raw.length / sizeof(float));
+	*vector = (const float *)(const void *)raw.data;
+	*dimensions = (unsigned)(raw.length / sizeof(float));
 }
 
 int fields_read_entry(const struct slice values[FIELD_COUNT], struct slice namespace, const struct identity *identity,
@@ -169,7 +169,8 @@ int fields_read_entry(const struct slice values[FIELD_COUNT], struct slice names
 		return ERROR_PROTOCOL;
 	if (!values[FIELD_SCOPE].data)
 		entry.compared = false;
-	read_vector(values[FIELD_VECTOR], &entry);
+	read_vector(values[FIELD_VECTOR], &entry.vector, &entry.dimensions);
+	read_vector(values[FIELD_SECOND], &entry.second, &entry.second_dimensions);
 	*out = entry;
 	return 0;
 }
@@ -209,6 +210,8 @@ void fields_ask_entry(struct command *command, const struct store *store, bool w
 		command_word(command, entry_fields[i]);
 	if (with_vector)
 		command_print(command, "vector:%s", store->embedder8);
+	if (with_vector && store->second8[0])
+		command_print(command, "vector:%s", store->second8);
 }
 
 void fields_ask_alias(struct command *command)
@@ -268,6 +271,14 @@ static void put_head(struct command *command, struct slice namespace, uint64_t g
 	put_identity(command, "digest", digest);
 }
 
+static void put_vector(struct command *command, const char *embedder8, const float *vector, unsigned dimensions)
+{
+	if (!vector || dimensions == 0 || !embedder8[0])
+		return;
+	command_print(command, "vector:%s", embedder8);
+	command_add(command, (struct slice){(const char *)(const void *)vector, dimensions * sizeof(float)});
+}
+
 void fields_write_entry(struct command *command, const struct store *store, const struct entry *entry, uint64_t generation,
 			const struct identity *digest)
 {
@@ -286,11 +297,8 @@ void fields_write_entry(struct command *command, const struct store *store, cons
 	put_number(command, "created_ms", entry->created_ms);
 	put_number(command, "soft_ms", entry->soft_ms);
 	put_number(command, "expire_ms", entry->expire_ms);
-	if (entry->vector && entry->dimensions && store->embedder8[0]) {
-		command_print(command, "vector:%s", store->embedder8);
-		command_add(command,
-			    (struct slice){(const char *)(const void *)entry->vector, entry->dimensions * sizeof(float)});
-	}
+	put_vector(command, store->embedder8, entry->vector, entry->dimensions);
+	put_vector(command, store->second8, entry->second, entry->second_dimensions);
 }
 
 void fields_write_alias(struct command *command, const struct alias *alias, struct slice namespace, uint64_t generation,

@@ -1,11 +1,12 @@
-/* What people said goes with what it is about: the marks and labels of entries that were removed, and the rejections and labels of
- * a text that was.
+/* What people said goes with what it is about: the marks and labels of entries that were removed, and the rejections and
+ * labels of a text that was.
  *
  *   SCAN (marks, or rejections) ─> those of the batch that are meant are removed ─┐
  *    ^─────────────────────────────────────────────────────────────────────────────┤
  *   LABELS (a batch) ─> those that are meant are removed ──────────────────────────┘ until the end
  *
- * Nothing here is hidden from anybody: memory has forgotten before. What can go wrong: the connection breaks (it starts anew). */
+ * Nothing here is hidden from anybody: memory has forgotten before. What can go wrong: the connection breaks (it starts
+ * anew). */
 #include "store_labels.h"
 
 #include "store_words.h"

@@ -1,5 +1,5 @@
-/* Labels are records of a stream for each namespace, of which the youngest some ten thousand are kept. They are read from the
- * oldest on, in batches. What can go wrong: as for any job and any ask; a record that is not ours is passed over. */
+/* Labels are records of a stream for each namespace, of which the youngest some ten thousand are kept. They are read from
+ * the oldest on, in batches. What can go wrong: as for any job and any ask; a record that is not ours is passed over. */
 #include "store_labels.h"
 
 #include "store_words.h"

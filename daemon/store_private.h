@@ -142,6 +142,7 @@ enum field {
 	FIELD_SOFT,
 	FIELD_EXPIRE,
 	FIELD_VECTOR, /* only asked for where it is wanted */
+	FIELD_SECOND, /* the same of the second embedder, where there is one */
 	FIELD_COUNT
 };
 
@@ -218,9 +219,9 @@ struct store {
 	struct redis *reads, *writes;
 	char *prefix;
 	size_t prefix_length;
-	char embedder8[17];
+	char embedder8[17], second8[17]; /* "" = there is none */
 	struct form forms[FORM_COUNT];
-	unsigned dimensions;
+	unsigned dimensions, second_dimensions; /* 0 = not known yet */
 	uint64_t timeout_ms, max_bytes, queue_bytes, longest_ms;
 	uint64_t origin;
 	struct deadline tick; /* started once, then only moved */

@@ -184,6 +184,10 @@ int found_fields(struct store *store, struct found *found, const struct redisRep
 		entry.vector = NULL;
 	if (!entry.vector)
 		entry.dimensions = 0;
+	if (store->second_dimensions && entry.second_dimensions != store->second_dimensions)
+		entry.second = NULL;
+	if (!entry.second)
+		entry.second_dimensions = 0;
 	entry_destroy(found->entry);
 	found->entry = entry_copy(&entry);
 	return 0;

@@ -1,7 +1,6 @@
-/* What people said, in two hashes for each namespace that have no end: every verdict is a field of its own, so that writing one
- * twice, from two hosts or in any order comes to the same. The record in the log appears with it.
- * It is read in batches (HSCAN), in two rows of rounds. What can go wrong: as for any job and any ask; a field that is not ours is
- * passed over. */
+/* What people said, in two hashes for each namespace that have no end: every verdict is a field of its own, so that writing
+ * one twice, from two hosts or in any order comes to the same. The record in the log appears with it. It is read in batches
+ * (HSCAN), in two rows of rounds. What can go wrong: as for any job and any ask; a field that is not ours is passed over. */
 #include "store_private.h"
 
 #include "store_words.h"

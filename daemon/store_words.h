@@ -1,5 +1,5 @@
-/* How what people said is written in fields and values: digests in hex, one behind the other, and words `name=value` with a space
- * between. */
+/* How what people said is written in fields and values: digests in hex, one behind the other, and words `name=value` with a
+ * space between. */
 #ifndef DAEMON_STORE_WORDS_H
 #define DAEMON_STORE_WORDS_H
 

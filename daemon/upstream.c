@@ -117,8 +117,26 @@ static int chat_call_begin(struct chat_call *call)
 	upstream->running_count++;
 	call->started = true;
 	call->started_us = upstream_clock_us();
-	upstream->all->metrics->api_calls++;
+	if (call->chat->background)
+		(*call->chat->background)++;
+	else
+		upstream->all->metrics->api_calls++;
 	return 0;
+}
+
+/* Ends the call in the background that began last, if there is one, so that a transfer is free. Its `done` may not start another. */
+static void make_way(struct upstream *upstream)
+{
+	struct chat_call *call, *last = NULL;
+	struct fault fault;
+
+	DL_FOREACH (upstream->running, call)
+		if (call->chat && call->chat->background && !call->inside)
+			last = call;
+	if (!last)
+		return;
+	(void)fault_set(&fault, ERROR_BUSY, "", "it made way for somebody who waits");
+	chat_call_fail(last, &fault);
 }
 
 static int fault_down(struct fault *fault, const struct upstream *upstream)
@@ -187,7 +205,11 @@ int chat_start(struct upstreams *all, struct chat *chat, const struct chat_quest
 		return fault_set(fault, ERROR_UNAVAILABLE, "", "no such upstream");
 	if (!part_up(upstream->part))
 		return fault_down(fault, upstream);
+	if (!chat->background && !upstream->waiting && upstream->running_count >= upstream->config->max_transfers)
+		make_way(upstream);
 	bool now = !upstream->waiting && upstream->running_count < upstream->config->max_transfers;
+	if (!now && chat->background)
+		return fault_set(fault, ERROR_BUSY, "", "others wait for upstream %s", upstream->config->name);
 	if (!now && upstream->waiting_count >= upstream->config->queue)
 		return queue_full(upstream, fault);
 	struct chat_call *call = chat_call_create(upstream, chat);

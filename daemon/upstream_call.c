@@ -56,7 +56,7 @@ void chat_call_fail(struct chat_call *call, const struct fault *fault)
 	struct fault told = *fault;
 
 	http_hide_secret(&upstream->target, told.text);
-	if (call->started)
+	if (call->started && !call->chat->background)
 		all->metrics->api_failures++;
 	log_write(all->log, LOG_LEVEL_DEBUG, "chat_failed upstream=%s code=%s %s", upstream->config->name,
 		  error_name(fault->code), fault->detail);

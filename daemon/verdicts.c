@@ -1,6 +1,6 @@
-/* Two hash tables for each namespace that has any: pairs, by their two digests in order, and entries that were said to be wrong.
- * What can go wrong: a bound is reached or memory is short, and then the new one is refused; nothing is ever dropped to make room
- * for it, but entries whose time is over. */
+/* Two hash tables for each namespace that has any: pairs, by their two digests in order, and entries that were said to be
+ * wrong. What can go wrong: a bound is reached or memory is short, and then the new one is refused; nothing is ever dropped
+ * to make room for it, but entries whose time is over. */
 #include "verdicts.h"
 
 #include "clock.h"

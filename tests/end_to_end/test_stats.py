@@ -175,8 +175,8 @@ def test_each_namespace_has_its_own_hits_and_misses(client):
         client.ask("What is counted apart?", namespace=namespace)
     client.lookup("What else is counted?", namespace="two")
     counts = client.call("stats")["namespaces"]
-    assert counts["one"] == {"hits": 1, "misses": 1, "guards": {}}
-    assert counts["two"] == {"hits": 0, "misses": 2, "guards": {}}
+    assert counts["one"] == {"hits": 1, "misses": 1, "guards": {}, "reviews": None}
+    assert counts["two"] == {"hits": 0, "misses": 2, "guards": {}, "reviews": None}
 
 
 def test_namespaces_beyond_the_first_1024_are_counted_together(client):

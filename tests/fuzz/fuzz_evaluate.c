@@ -51,7 +51,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t length)
 {
 	struct evaluate_set *set = NULL;
 	char mistake[200] = "";
-	int error = evaluate_set_read((struct slice){(const char *)bytes, length}, ROWS_MOST, &set, mistake, sizeof(mistake));
+	int error = evaluate_set_read((struct slice){(const char *)bytes, length}, ROWS_MOST, &set, mistake,
+				      sizeof(mistake));
 
 	if (error == 0) {
 		use(set);

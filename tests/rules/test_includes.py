@@ -14,13 +14,13 @@ INCLUDE = re.compile(r'^\s*#\s*include\s+(?:"([^"]+)"|<([^>]+)>)', re.MULTILINE)
 # whole name stands here; modules of one layer may include each other.
 LAYERS = [
     ["clock", "heap", "table", "pack", "log", "metrics", "config", "part", "deadline", "patience", "sockets", "resolve", "json",
-     "namespaces", "verdicts", "guard", "interval", "certificate"],
+     "namespaces", "verdicts", "guard", "interval", "estimate", "certificate"],
     ["redis", "http", "sse", "embeddings"],
-    ["entry", "answer", "decide", "policy", "result", "memory_cache", "index", "store", "follow", "embedder", "upstream", "provider",
+    ["entry", "answer", "decide", "policy", "result", "memory_cache", "index", "store", "follow", "embedder", "comparison", "upstream", "provider",
      "openai"],
     ["decisions"],
     ["service"],
-    ["flight", "pair", "replica", "recall", "settings", "evaluate", "calibrate"],
+    ["flight", "pair", "replica", "recall", "settings", "evaluate", "calibrate", "review"],
     ["oneshot"],
     ["admin"],
     ["call"],

@@ -76,7 +76,7 @@ typedef double error_rule(double similarity, double next);
 
 static double falls_with_the_score(double similarity, double next)
 {
-	return 1 / (1 + exp(30 * (similarity + 0.3 * (similarity - fmax(FLOOR, next)) - 0.87)));
+	return 1 / (1 + exp(30 * (similarity + 0.3 * (similarity - fmax(FLOOR, next)) - 0.8)));
 }
 
 static double is_the_same_everywhere(double similarity, double next)
@@ -100,8 +100,7 @@ static void fill(struct labels *labels, error_rule *rule, size_t count, uint64_t
 
 static struct calibrate_finding find(struct labels *labels, double promise)
 {
-	const struct calibrate_terms terms = {
-		.promise = promise, .confidence = 0.95, .count = count_of, .data = labels};
+	const struct calibrate_terms terms = {.promise = promise, .confidence = 0.95, .count = count_of, .data = labels};
 
 	return calibrate_find(&terms);
 }

@@ -1,6 +1,9 @@
 /* The log of decisions: records round trip, cut and damaged files, bounds, a disk that fails. */
 #include "decisions_fixture.h"
 
+#include <signal.h>
+#include <sys/resource.h>
+
 /* ---- round trips ---- */
 
 static void assert_text(struct slice record, const char *key, const char *text)
@@ -335,29 +338,59 @@ static void beyond_the_buffer_records_are_dropped_and_counted(void **state)
 	assert_true(is_found(f, request - 10));
 }
 
+static void of_a_full_disk_nothing_is_lost_that_can_wait(void **state)
+{
+	struct fixture *f = *state;
+	struct rlimit before, narrow;
+	char path[128];
+
+	(void)signal(SIGXFSZ, SIG_IGN);
+	open_log(f);
+	note_plain(f, 1);
+	wait_counter(f, &f->metrics.decisions_written, 1);
+	only_segment(f, path);
+	off_t whole = size_of(path);
+	assert_int_equal(getrlimit(RLIMIT_FSIZE, &before), 0);
+	narrow = before;
+	narrow.rlim_cur = (rlim_t)whole + 2000;
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &narrow), 0);
+	for (uint64_t request = 2; request <= 20; request++)
+		note_plain(f, request);
+	wait_counter(f, &f->metrics.decisions_failures, 1);
+	/* Half a record is not left. */
+	assert_int_equal(size_of(path), whole);
+	assert_int_equal(f->metrics.decisions_written, 1);
+	assert_true(is_found(f, 1) && is_found(f, 20));
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &before), 0);
+	wait_counter(f, &f->metrics.decisions_written, 20);
+	assert_int_equal(f->metrics.decisions_dropped, 0);
+	close_log(f);
+	open_log(f);
+	assert_true(is_found(f, 1) && is_found(f, 20));
+}
+
 static void a_folder_that_was_removed_is_made_again(void **state)
 {
 	struct fixture *f = *state;
+	struct identity entry = identity_of_number(2);
 	char command[128];
 
-	f->config.decisions.max_bytes = 1u << 20;
 	open_log(f);
 	note_plain(f, 1);
 	wait_counter(f, &f->metrics.decisions_written, 1);
 	(void)snprintf(command, sizeof(command), "rm -rf %s", f->inner);
 	assert_int_equal(system(command), 0);
-	uint64_t request = 1;
-	/* The segment that is open takes what fits; the next one needs the folder. */
-	while (f->metrics.decisions_failures == 0 && request < 20000) {
-		for (int i = 0; i < 80; i++)
-			note_plain(f, ++request);
-		turn(f);
-	}
-	assert_true(f->metrics.decisions_failures > 0);
-	for (int i = 0; !is_found(f, request) && i < TURNS_MOST; i++)
-		turn(f);
-	wait_counter(f, &f->metrics.decisions_written, request);
-	assert_true(segment_count(f) >= 1);
+	note_plain(f, 2);
+	wait_counter(f, &f->metrics.decisions_failures, 1);
+	wait_counter(f, &f->metrics.decisions_written, 2);
+	assert_true(is_found(f, 2));
+	assert_false(is_found(f, 1));
+	/* Numbers go on as they were: what is noted after a purge stays. */
+	decisions_purge(f->decisions, SLICE("default"), &entry);
+	note_plain(f, 3);
+	wait_counter(f, &f->metrics.decisions_purged, 1);
+	assert_true(is_found(f, 3));
+	assert_false(is_found(f, 2));
 }
 
 static void a_folder_has_one_daemon(void **state)
@@ -396,6 +429,7 @@ int main(void)
 		TEST(what_is_too_old_leaves),
 		TEST(what_is_too_old_is_not_found_before_it_leaves),
 		TEST(beyond_the_buffer_records_are_dropped_and_counted),
+		TEST(of_a_full_disk_nothing_is_lost_that_can_wait),
 		TEST(a_folder_that_was_removed_is_made_again),
 		TEST(a_folder_has_one_daemon),
 	};

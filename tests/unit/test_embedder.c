@@ -72,7 +72,7 @@ static int world_open(void **state)
 	w->config.embedder.model = (char *)(uintptr_t) "e";
 	w->config.embedder.timeout_ms = 5000;
 	part_init(&w->part, "embedder", true, &w->log, 0);
-	w->embedder = embedder_create(w->http, w->deadlines, &w->config, &w->part, &w->metrics, &w->log);
+	w->embedder = embedder_create(w->http, w->deadlines, &w->config.embedder, &w->part, &w->metrics, &w->log);
 	assert_non_null(w->embedder);
 	(void)uv_timer_init(&w->loop, &w->patience);
 	w->patience.data = &w->tired;
@@ -305,7 +305,7 @@ static void no_reply_in_time_fails(void **state)
 
 	w->config.embedder.timeout_ms = 40;
 	embedder_destroy(w->embedder);
-	w->embedder = embedder_create(w->http, w->deadlines, &w->config, &w->part, &w->metrics, &w->log);
+	w->embedder = embedder_create(w->http, w->deadlines, &w->config.embedder, &w->part, &w->metrics, &w->log);
 	want_reply(w, &one, NULL, HOLD);
 	assert_int_equal(one.error, ERROR_UNAVAILABLE);
 	assert_string_equal(w->part.error, "not done in time");
@@ -381,7 +381,7 @@ static void the_name_tells_embedders_apart(void **state)
 	(void)snprintf(first, sizeof(first), "%s", embedder_name(w->embedder));
 	embedder_destroy(w->embedder);
 	w->config.embedder.dimensions = 256;
-	w->embedder = embedder_create(w->http, w->deadlines, &w->config, &w->part, &w->metrics, &w->log);
+	w->embedder = embedder_create(w->http, w->deadlines, &w->config.embedder, &w->part, &w->metrics, &w->log);
 	assert_string_not_equal(first, embedder_name(w->embedder));
 	assert_int_equal(embedder_dimensions(w->embedder), 256);
 }

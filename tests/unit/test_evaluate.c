@@ -208,7 +208,7 @@ static struct evaluate_counts run_slowly(const struct evaluate_set *set, const d
 		}
 		double score = best + policy->margin * (best - fmax(next, policy->margin_floor));
 		bool served = policy->calibrated && next > -2 ? score >= policy->score_threshold && best >= policy->minimum
-							       : best >= policy->threshold;
+							      : best >= policy->threshold;
 		counts.repeats += seen[set->rows[i].class];
 		counts.right += served && set->rows[i].class == set->rows[at].class;
 		counts.wrong += served && set->rows[i].class != set->rows[at].class;
@@ -225,7 +225,7 @@ static void long_streams_come_out_as_when_everything_is_compared(void **state)
 	enum { ROWS = 600 };
 	static char text[ROWS * 32];
 	static double angles[ROWS];
-	size_t length = (size_t)sprintf(text, "class_id\tprompt\n");
+	size_t length = (size_t)snprintf(text, sizeof(text), "class_id\tprompt\n");
 	uint32_t random = 12345;
 
 	(void)state;
@@ -233,7 +233,7 @@ static void long_streams_come_out_as_when_everything_is_compared(void **state)
 	for (size_t i = 0; i < ROWS; i++) {
 		random = random * 1664525 + 1013904223;
 		angles[i] = (double)(random >> 8) / (double)(1 << 24) * 300;
-		length += (size_t)sprintf(text + length, "%u\tq%zu\n", (unsigned)(angles[i] / 7), i);
+		length += (size_t)snprintf(text + length, sizeof(text) - length, "%u\tq%zu\n", (unsigned)(angles[i] / 7), i);
 	}
 	struct evaluate_set *set = NULL;
 	char mistake[100];

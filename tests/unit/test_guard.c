@@ -1,6 +1,7 @@
-/* The guards: the cases of guard_cases.tsv (for each guard 20 pairs that ask the same and 20 that do not, written before the guards
- * first ran on them), what must hold for any bytes, and the operators' own words. */
+/* The guards: the cases of guard_cases.tsv (for each guard 20 pairs that ask the same and 20 that do not, written before
+ * the guards first ran on them), what must hold for any bytes, and the operators' own words. */
 #include "daemon/guard.h"
+#include "daemon/guard_private.h"
 #include "proto/error.h"
 
 #include <setjmp.h>
@@ -183,7 +184,8 @@ static uint32_t random_next(uint32_t *seed)
 	return *seed;
 }
 
-/* Pieces of the cases, and bytes of any kind, in buffers of exactly their length, so that a sanitizer sees each step too far. */
+/* Pieces of the cases, and bytes of any kind, in buffers of exactly their length, so that a sanitizer sees each step too
+ * far. */
 static struct slice random_text(const struct cases *cases, uint32_t *seed, size_t most)
 {
 	size_t length = random_next(seed) % (most + 1), at = 0;
@@ -283,6 +285,10 @@ static void equal_quantities_are_equal_however_they_are_written(void **state)
 		{"Is half an hour enough?", "Are 30 minutes enough?", 0},
 		{"半小时够吗？", "30分钟够吗？", 0},
 		{"Can I pay £100?", "Can I pay 100 pounds?", 0},
+		{"Are 1 1/2 cups enough?", "Are 1.5 cups enough?", 0},
+		{"Are 2½ cups enough?", "Are two and a half cups enough?", 0},
+		{"Who won in the season 1998/99?", "Who won in the season 1998-99?", 0},
+		{"Is 5 - 10 normal?", "Is 5 -10 normal?", 0},
 		{"Is v2.0 out?", "Is version 2 out?", 0},
 	};
 
@@ -377,6 +383,29 @@ static void operators_words_are_opposites_too(void **state)
 	guard_words_destroy(NULL);
 }
 
+static void the_built_in_words_are_in_order(void **state)
+{
+	static uint8_t sides[GUARD_OPERATORS_GROUP];
+	struct guard_lexicon lexicon;
+	size_t count;
+	const struct guard_lexeme *known = guard_words_known(&count);
+
+	(void)state;
+	assert_true(count + 2 * GUARD_PAIRS <= sizeof(lexicon.next) / sizeof(lexicon.next[0]));
+	for (size_t i = 0; i < count; i++) {
+		assert_int_equal(strlen(known[i].text), known[i].length);
+		assert_true(known[i].length > 0 && known[i].side < 8);
+		for (size_t k = 0; k < known[i].length; k++)
+			assert_false(known[i].text[k] >= 'A' && known[i].text[k] <= 'Z');
+		if (known[i].kind < GUARD_OPPOSITE || known[i].value == 0)
+			continue;
+		assert_true(known[i].value < GUARD_OPERATORS_GROUP);
+		sides[known[i].value] |= (uint8_t)(1U << known[i].side);
+	}
+	for (size_t i = 0; i < GUARD_OPERATORS_GROUP; i++)
+		assert_true((sides[i] & (sides[i] - 1)) != 0 || sides[i] == 0);
+}
+
 static void no_words_are_no_words(void **state)
 {
 	struct guard_words *words = (struct guard_words *)(uintptr_t)1;
@@ -437,6 +466,7 @@ int main(void)
 		cmocka_unit_test(another_language_is_no_objection),
 		cmocka_unit_test(turning_both_the_order_and_the_word_says_the_same),
 		cmocka_unit_test(operators_words_are_opposites_too),
+		cmocka_unit_test(the_built_in_words_are_in_order),
 		cmocka_unit_test(no_words_are_no_words),
 		cmocka_unit_test(mistaken_words_are_refused),
 	};

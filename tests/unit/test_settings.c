@@ -361,7 +361,7 @@ static void start_with_embedder(struct place *place, const char *text)
 	struct service *service = &place->service;
 	part_init(&service->embedder_part, "embedder", true, &service->log, 0);
 	service->http = http_create(&place->loop, service->deadlines);
-	service->embedder = embedder_create(service->http, service->deadlines, service->config, &service->embedder_part,
+	service->embedder = embedder_create(service->http, service->deadlines, &service->config->embedder, &service->embedder_part,
 					    &service->metrics, &service->log);
 	assert_non_null(service->embedder);
 }
