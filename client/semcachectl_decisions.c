@@ -216,15 +216,16 @@ static void review_print(struct json_object *review)
 	if (!review)
 		return;
 	label_print("review");
+	bool is_judge = strcmp(json_text(review, "source"), "judge") == 0;
 	line_print(json_text(review, "source"), 0);
-	(void)fputs(": the model's answer is ", stdout);
+	(void)fputs(is_judge ? ": whether both want one answer: " : ": the model's answer is ", stdout);
 	line_print(json_text(review, "outcome"), 0);
 	if (json_object_is_type(json_member(review, "similarity"), json_type_double))
 		(void)printf(", similarity %.4f of %g", json_number(review, "similarity"), json_number(review, "threshold"));
 	(void)fputs(", at ", stdout);
 	time_print(json_integer(review, "at_ms"));
 	(void)fputs(" UTC\n", stdout);
-	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+	for (size_t i = 0; !is_judge && i < sizeof(names) / sizeof(names[0]); i++) {
 		const char *answer = json_text(review, names[i]);
 		label_print(names[i]);
 		line_print(answer[0] ? answer : "(its text is not kept)", 0);

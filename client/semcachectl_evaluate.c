@@ -4,6 +4,7 @@
  *   evaluate: this process becomes the program
  *   calibrate: the program runs beside, and writes the certificate into a pipe ──> config {namespace, certificate} ──>
  * the daemon
+ *   evaluate --comparator --store: the same with settings ──> config {namespace, set} ──> the daemon
  *
  * What can go wrong: the program is not found, or cannot be run; the certificate is there, but no daemon takes it. */
 #include "semcachectl.h"
@@ -97,8 +98,24 @@ static int run_beside(const char *path, char **argv, char *text, size_t size)
 	return child > 0 && WIFEXITED(status) ? WEXITSTATUS(status) : EXIT_FAULT;
 }
 
-/* Gives the daemon what the program wrote: "namespace NAME", and from the second line on the certificate. */
-static int put_in_force(struct semcache *cache, bool json, char *text)
+/* {key: value} of lines "key value". */
+static struct json_object *settings_of(char *text)
+{
+	struct json_object *set = json_object_new_object();
+
+	for (char *line = text, *end; (end = strchr(line, '\n')) != NULL; line = end + 1) {
+		char *blank = strchr(line, ' ');
+		*end = '\0';
+		if (!blank || blank > end)
+			continue;
+		*blank = '\0';
+		json_object_object_add(set, line, json_object_new_string(blank + 1));
+	}
+	return set;
+}
+
+/* Gives the daemon what the program wrote: "namespace NAME", and from the second line on the certificate, or settings. */
+static int put_in_force(struct semcache *cache, bool json, bool is_settings, char *text)
 {
 	static const char word[] = "namespace ";
 	struct semcache_result *result = NULL;
@@ -106,11 +123,14 @@ static int put_in_force(struct semcache *cache, bool json, char *text)
 	size_t length;
 
 	if (!end || strncmp(text, word, sizeof(word) - 1) != 0)
-		return result_error(json, "the daemon's program wrote no certificate");
+		return result_error(json, "the daemon's program wrote nothing that could be given to the daemon");
 	*end = '\0';
 	struct json_object *params = json_object_new_object();
 	json_object_object_add(params, "namespace", json_object_new_string(text + sizeof(word) - 1));
-	json_object_object_add(params, "certificate", json_object_new_string(end + 1));
+	if (is_settings)
+		json_object_object_add(params, "set", settings_of(end + 1));
+	else
+		json_object_object_add(params, "certificate", json_object_new_string(end + 1));
 	bool is_made = json_to_raw(params, &raw, &length);
 	json_object_put(params);
 	if (!is_made)
@@ -125,7 +145,20 @@ static int put_in_force(struct semcache *cache, bool json, char *text)
 	return EXIT_OK;
 }
 
-static int run_calibrate(const struct arguments *arguments, const char *path, char **argv)
+/* Whether a word is given; it is then taken out, because only this program knows it. */
+static bool take_word(char **argv, const char *word)
+{
+	for (size_t i = 2; argv[i]; i++) {
+		if (strcmp(argv[i], word) != 0)
+			continue;
+		for (; argv[i]; i++)
+			argv[i] = argv[i + 1];
+		return true;
+	}
+	return false;
+}
+
+static int run_for_daemon(const struct arguments *arguments, const char *path, char **argv, bool is_settings)
 {
 	struct semcache_options options = SEMCACHE_OPTIONS;
 	char text[CERTIFICATE_MOST];
@@ -139,7 +172,7 @@ static int run_calibrate(const struct arguments *arguments, const char *path, ch
 	struct semcache *cache = semcache_open(&options);
 	if (!cache)
 		return usage_error(arguments->json, "%s", strerror(errno));
-	code = put_in_force(cache, arguments->json, text);
+	code = put_in_force(cache, arguments->json, is_settings, text);
 	semcache_close(cache);
 	return code;
 }
@@ -155,7 +188,9 @@ int mode_run(const struct arguments *arguments, char **argv)
 		return EXIT_ABSENT;
 	}
 	if (strcmp(argv[1], "calibrate") == 0)
-		return run_calibrate(arguments, path, argv);
+		return run_for_daemon(arguments, path, argv, false);
+	if (take_word(argv, "--store"))
+		return run_for_daemon(arguments, path, argv, true);
 	(void)execv(path, argv);
 	return EXIT_ABSENT;
 }

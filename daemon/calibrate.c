@@ -38,6 +38,7 @@ struct calibrating {
 	struct evaluate_bench bench;
 	struct calibrate_labels labels;
 	struct calibration base; /* margin_floor and minimum */
+	double comparator_error; /* NAN = not known */
 };
 
 static int fail(const char *text, int status)
@@ -147,8 +148,15 @@ static int read_labels(struct calibrating *c)
 
 	if (options->only_pairs || c->config->redis.url[0] == '\0')
 		return -1;
-	int error = calibrate_labels_read(&c->labels, c->config, options->namespace_name, c->vectors.embedder,
-					  !isnan(options->comparator_error), mistake, sizeof(mistake));
+	struct calibrate_labels_of of = {
+		.config = c->config,
+		.space = c->space,
+		.namespace_name = options->namespace_name,
+		.embedder = c->vectors.embedder,
+		.comparator_error = options->comparator_error,
+	};
+	int error = calibrate_labels_read(&c->labels, &of, mistake, sizeof(mistake));
+	c->comparator_error = of.comparator_error;
 	if (!error)
 		return -1;
 	if (options->file)
@@ -219,7 +227,7 @@ static int conclude(struct calibrating *c)
 	const struct calibrate_terms terms = {
 		.promise = c->options->bound,
 		.confidence = c->options->confidence,
-		.comparator_error = isnan(c->options->comparator_error) ? 0 : c->options->comparator_error,
+		.comparator_error = isnan(c->comparator_error) ? 0 : c->comparator_error,
 		.count = count_served,
 		.data = c,
 	};
@@ -279,7 +287,7 @@ static int run(struct calibrating *c)
 int calibrate_main(int argc, char **argv)
 {
 	struct evaluate_options options;
-	struct calibrating c = {.options = &options};
+	struct calibrating c = {.options = &options, .comparator_error = (double)NAN};
 	int status = evaluate_options_read(&options, EVALUATE_CALIBRATE, argc, argv);
 
 	if (status >= 0)

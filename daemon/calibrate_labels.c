@@ -5,7 +5,9 @@
 
 #include "../proto/error.h"
 #include "config.h"
+#include "config_table.h"
 #include "deadline.h"
+#include "interval.h"
 #include "log.h"
 #include "metrics.h"
 #include "part.h"
@@ -20,6 +22,7 @@
 #define RETRY_MS 50
 #define PATIENCE_MS 3000
 #define LABELS_MOST 1000000
+#define COMPARATOR_CONFIDENCE 0.95
 
 int calibrate_labels_add(struct calibrate_labels *labels, const struct calibrate_label *label)
 {
@@ -53,12 +56,15 @@ struct reading {
 	struct log log;
 	struct part part;
 	struct deadline retry;
+	struct store_settings settings;
 	struct store_labels read;
+	struct calibrate_labels_of *of;
+	struct config_share own, usual; /* as the settings of the namespace, and of "default", have it */
 	struct slice namespace;
-	const char *embedder;
 	struct calibrate_labels *out;
 	uint64_t started_at_ms;
-	bool compared, is_reading;
+	bool is_given; /* the comparison's error */
+	bool has_settings, is_reading;
 	int error;
 };
 
@@ -83,14 +89,57 @@ static void reading_end(struct reading *reading)
 	reading->deadlines = NULL;
 }
 
+/* ---- the comparison's error ---- */
+
+static const char *const setting_keys[] = {"comparator_false_same"};
+
+static void on_settings(struct store_settings *settings, const struct store_settings_found *found)
+{
+	struct reading *reading = settings->data;
+	struct slice value = found->values[0];
+	struct config_share share = {0};
+	char text[64];
+
+	if (!value.data || value.length >= sizeof(text))
+		return;
+	memcpy(text, value.data, value.length);
+	text[value.length] = '\0';
+	if (config_share_set(&share, text) != 0)
+		return;
+	if (slice_equal(found->namespace, reading->namespace))
+		reading->own = share;
+	else if (slice_equal(found->namespace, SLICE("default")))
+		reading->usual = share;
+}
+
+/* Takes what was measured, from the first that has it. */
+static void on_settings_done(struct store_settings *settings, int error)
+{
+	struct reading *reading = settings->data;
+	const struct config_share *share = reading->own.count     ? &reading->own
+					   : reading->usual.count ? &reading->usual
+								  : &reading->of->space->comparator_false_same;
+
+	reading->is_reading = false;
+	reading->has_settings = error == 0;
+	reading->error = error;
+	if (!error && !reading->is_given && share->count > 0)
+		reading->of->comparator_error = interval_upper(share->wrong, share->count, COMPARATOR_CONFIDENCE);
+	if (deadline_start(reading->deadlines, &reading->retry, 0) != 0)
+		reading_end(reading);
+}
+
+/* ---- labels ---- */
+
 static void on_label(struct store_labels *labels, const struct store_label *label)
 {
 	struct reading *reading = labels->data;
 	bool is_compared = label->source == LABEL_AUDIT || label->source == LABEL_SHADOW || label->source == LABEL_JUDGE;
 	/* What a caller calls right makes nothing safer. */
-	bool is_evidence = !(label->source == LABEL_CALLER && label->right) && (!is_compared || reading->compared);
+	bool is_trusted = label->source == LABEL_JUDGE ? reading->is_given : !isnan(reading->of->comparator_error);
+	bool is_evidence = !(label->source == LABEL_CALLER && label->right) && (!is_compared || is_trusted);
 
-	if (strcmp(label->embedder, reading->embedder) != 0 || !is_evidence || isnan(label->similarity)) {
+	if (strcmp(label->embedder, reading->of->embedder) != 0 || !is_evidence || isnan(label->similarity)) {
 		reading->out->left_out++;
 		return;
 	}
@@ -120,7 +169,9 @@ static void on_retry(struct deadline *deadline)
 	bool is_over = !reading->read.data;
 
 	if (!is_over && !reading->is_reading) {
-		int error = store_labels_read(reading->store, &reading->read, reading->namespace);
+		int error = reading->has_settings
+				    ? store_labels_read(reading->store, &reading->read, reading->namespace)
+				    : store_settings_read(reading->store, &reading->settings, (struct slice){0});
 		reading->is_reading = error == 0;
 		if (error == 1)
 			is_over = true;
@@ -134,7 +185,7 @@ static void on_retry(struct deadline *deadline)
 		reading_end(reading);
 }
 
-static int reading_start(struct reading *reading, const struct config *config)
+static int reading_start(struct reading *reading)
 {
 	reading->deadlines = deadlines_create(&reading->loop);
 	if (!reading->deadlines)
@@ -142,27 +193,32 @@ static int reading_start(struct reading *reading, const struct config *config)
 	reading->started_at_ms = deadlines_now_ms(reading->deadlines);
 	part_init(&reading->part, "redis", true, &reading->log, reading->started_at_ms);
 	reading->read = (struct store_labels){.label = on_label, .done = on_done, .data = reading};
+	reading->settings = (struct store_settings){.found = on_settings,
+						    .done = on_settings_done,
+						    .data = reading,
+						    .keys = setting_keys,
+						    .count = sizeof(setting_keys) / sizeof(setting_keys[0])};
 	reading->retry.expired = on_retry;
-	reading->store = store_create(&reading->loop, reading->deadlines, config, reading->embedder, 0, &events, reading,
-				      &reading->part, &reading->metrics, &reading->log);
+	reading->store = store_create(&reading->loop, reading->deadlines, reading->of->config, reading->of->embedder, 0,
+				      &events, reading, &reading->part, &reading->metrics, &reading->log);
 	if (!reading->store)
 		return ERROR_MEMORY;
 	return deadline_start(reading->deadlines, &reading->retry, 0);
 }
 
-int calibrate_labels_read(struct calibrate_labels *labels, const struct config *config, const char *namespace_name,
-			  const char *embedder, bool compared, char *mistake, size_t mistake_size)
+int calibrate_labels_read(struct calibrate_labels *labels, struct calibrate_labels_of *of, char *mistake,
+			  size_t mistake_size)
 {
 	struct reading *reading = calloc(1, sizeof(*reading));
 	int error = ERROR_MEMORY;
 
 	if (reading && uv_loop_init(&reading->loop) == 0) {
 		log_init(&reading->log, LOG_LEVEL_ERROR);
-		reading->namespace = slice_of(namespace_name);
-		reading->embedder = embedder;
-		reading->compared = compared;
+		reading->of = of;
+		reading->namespace = slice_of(of->namespace_name);
+		reading->is_given = !isnan(of->comparator_error);
 		reading->out = labels;
-		error = reading_start(reading, config);
+		error = reading_start(reading);
 		if (error)
 			reading_end(reading);
 		(void)uv_run(&reading->loop, UV_RUN_DEFAULT);

@@ -143,7 +143,8 @@ static void check_models(const struct checking *checking, const struct config_up
 static int check_embedder(const struct checking *checking, struct config_embedder *embedder)
 {
 	if (embedder->url[0] && !embedder->model)
-		config_mistake(checking->mistakes, checking->section->line, checking->title, "model", "must be given with url");
+		config_mistake(checking->mistakes, checking->section->line, checking->title, "model",
+			       "must be given with url");
 	return check_key(checking, &embedder->key);
 }
 
@@ -264,7 +265,7 @@ static void set_origins(struct config *config)
 		for (size_t i = 0; i < sizeof(scores) / sizeof(scores[0]); i++) {
 			enum config_origin origin = origin_of(line_of(section, scores[i]));
 			if (origin > namespace->score_origin)
-				namespace->score_origin = origin;
+			namespace->score_origin = origin;
 		}
 	}
 }

@@ -87,6 +87,9 @@ struct config_namespace {
 	double compare_threshold;   /* least similarity of two answers that say the same */
 	double audit;               /* share of the hits by meaning that the model is asked too */
 	uint64_t audit_calls;       /* at most so many of them a day */
+	double judge;               /* least similarity at which a model is asked whether two questions mean the same; or CONFIG_NONE */
+	uint64_t judge_calls;       /* at most so many a day */
+	char *judge_model;          /* "" = the one that was asked the question */
 	/* How often the comparison of answers was wrong where it was measured; count 0 = not measured. */
 	struct config_share comparator_false_same, comparator_false_different;
 	/* Where threshold comes from; and of the calibrated rule's own values the last of default, file, Redis that any has. */

@@ -120,7 +120,7 @@ const struct config_entry config_table[] = {
 	{CONFIG_DECISIONS, "max_age", CONFIG_SECONDS, AT(decisions.max_age), 1, LIMIT_TTL_S, "604800", false, RELOADS,
 	 "how long a decision is kept"},
 	{CONFIG_DECISIONS, "texts", CONFIG_SWITCH, AT(decisions.texts), 0, 0, "on", false, RELOADS,
-	 "whether the questions' texts are kept with the decisions: on or off"},
+	 "whether texts of questions and of reviewed answers are kept with the decisions: on or off"},
 
 	{CONFIG_UPSTREAM, "url", CONFIG_URL, UP(url), 1, 2048, NULL, true, STAYS,
 	 "base URL of an OpenAI-compatible service, up to and including /v1"},
@@ -190,6 +190,12 @@ const struct config_entry config_table[] = {
 	 "how often different answers were taken to say the same, WRONG/COUNT as measured; none = not measured"},
 	{CONFIG_NAMESPACE, "comparator_false_different", CONFIG_SHARE_NONE, NS(comparator_false_different), 0, 0,
 	 "none", false, RELOADS, "how often answers that say the same were taken to differ, WRONG/COUNT as measured; none = not measured"},
+	{CONFIG_NAMESPACE, "judge", CONFIG_COSINE_NONE, NS(judge), 0, 0, "none", false, RELOADS,
+	 "least similarity at which a model is asked whether a question just under the threshold means the same; none = never"},
+	{CONFIG_NAMESPACE, "judge_calls", CONFIG_COUNT, NS(judge_calls), 0, 1000000, "100", false, RELOADS,
+	 "calls that judges of this section may make a day, counted from 00:00 UTC on each host"},
+	{CONFIG_NAMESPACE, "judge_model", CONFIG_TEXT, NS(judge_model), 0, LIMIT_MODEL_BYTES, "", false, RELOADS,
+	 "model that judges; empty = the one that the question was asked"},
 };
 /* clang-format on */
 

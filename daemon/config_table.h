@@ -64,7 +64,7 @@ struct config_entry {
 	const char *help;
 };
 
-#define CONFIG_ENTRIES 80
+#define CONFIG_ENTRIES 83
 
 /* The size in which every value shows: the longest is a list of models. */
 #define CONFIG_VALUE_BYTES 32768
@@ -76,8 +76,8 @@ extern const struct config_entry config_table[CONFIG_ENTRIES];
 
 /* Which guards are on unless the file says otherwise: those that earn it by the table of guards in the README. */
 #define CONFIG_GUARDS_DEFAULT                                                                                               \
-	"numbers:on, negation:on, opposites:on, quotes:on, code:on, urls:on, paths:on, emails:on, identifiers:on, "         \
-	"roles:on, names:on"
+	"numbers:on, negation:on, opposites:on, quotes:on, code:shadow, urls:on, paths:shadow, emails:shadow, "             \
+	"identifiers:on, roles:on, names:on"
 
 /* Returns the first word of a section's header. */
 const char *config_section_name(enum config_section_kind kind);

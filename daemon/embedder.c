@@ -471,8 +471,8 @@ static int name_make(struct embedder *embedder)
 	struct buffer text;
 
 	buffer_init(&text, 65536);
-	int error = buffer_printf(&text, "semcache-embedder-1%c%s%c%s%c%llu%c", 0, config->url, 0,
-				  config->model, 0, (unsigned long long)config->dimensions, 0);
+	int error = buffer_printf(&text, "semcache-embedder-1%c%s%c%s%c%llu%c", 0, config->url, 0, config->model, 0,
+				  (unsigned long long)config->dimensions, 0);
 	if (!error && EVP_Digest(text.data, text.length, digest, NULL, EVP_sha256(), NULL) != 1)
 		error = ERROR_MEMORY;
 	buffer_deinit(&text);
@@ -525,6 +525,13 @@ void embedder_set_second(struct embedder *embedder)
 	embedder->counts = (struct counts){&metrics->second_calls, &metrics->second_texts, &metrics->second_failures,
 					   &metrics->latency_second};
 	embedder->target.timeout_ms = embedder->config->timeout_ms * EMBEDDER_LATE;
+}
+
+void embedder_late(struct embedder *embedder)
+{
+	(void)part_failed(embedder->part, "no vector in time", deadlines_now_ms(embedder->deadlines));
+	probe_later(embedder);
+	fail_waiting(embedder);
 }
 
 void embedder_destroy(struct embedder *embedder)

@@ -47,6 +47,9 @@ void embedder_set_second(struct embedder *embedder);
 
 #define EMBEDDER_LATE 10
 
+/* Somebody has waited in vain as long as they may: one failure of the part. Those who wait may be told. */
+void embedder_late(struct embedder *embedder);
+
 /* Ends everything without callbacks; NULL is nothing. */
 void embedder_destroy(struct embedder *embedder);
 

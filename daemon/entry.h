@@ -62,6 +62,7 @@ struct alias {
 	double similarity; /* measured, plain cosine */
 	double score;      /* what decide() compared with the threshold */
 	enum alias_kind kind;
+	bool takes_place;   /* put: the identity's own entry, in Redis, gives way to it */
 	char embedder[17];  /* the embedder8 of the similarity: 16 hex digits */
 	uint64_t expire_ms; /* duration at creation; when read, what is left */
 };

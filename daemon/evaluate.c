@@ -7,6 +7,7 @@
 
 #include "../proto/error.h"
 #include "config.h"
+#include "evaluate_comparator.h"
 #include "evaluate_options.h"
 #include "evaluate_report.h"
 
@@ -282,6 +283,8 @@ static int run_file(const struct evaluate_options *options, const struct config 
 	} else if (error) {
 		(void)fprintf(stderr, "%s:%s\n", options->file, mistake);
 		status = EVALUATE_DATA;
+	} else if (options->comparator) {
+		status = evaluate_comparator(options, config, space, whole.set);
 	} else {
 		status = run_set(options, config, space, &whole);
 	}

@@ -42,6 +42,13 @@ static const char usage_evaluate[] =
 	"      --json               prints JSON\n"
 	"      --plot FILE.png      draws hits over wrong answers, with gnuplot\n"
 	"\n"
+	"      --comparator         measures the comparison of answers instead, on labelled pairs, with the real chat model\n"
+	"      --limit N            of at most so many pairs, as many of each label\n"
+	"      --compare-threshold T  in place of the namespace's\n"
+	"      --model NAME, --system TEXT, --temperature T\n"
+	"                           how the questions are asked\n"
+	"      --out FILE           writes the two errors there, as settings (semcachectl: --store gives them to the daemon)\n"
+	"\n"
 	"Exit status: 0 done, 1 failed, 64 wrong usage, 65 a mistake in FILE, 66 FILE cannot be read, 69 no embedder, 78 a\n"
 	"mistake in the configuration.\n";
 
@@ -57,8 +64,8 @@ static const char usage_calibrate[] =
 	"      --only-pairs         leaves the labels in Redis alone\n"
 	"      --max-false-hits-of-hits P%   what is promised\n"
 	"      --confidence P%      how sure (default 95%)\n"
-	"      --comparator-error P%  how often audit, shadow and judge may call a wrong answer right, as it was measured;\n"
-	"                           without it their labels are left out\n"
+	"      --comparator-error P%  how often audit, shadow and judge may call a wrong answer right (default: as was\n"
+	"                           measured of audit and shadow; labels of which it is not known are left out)\n"
 	"      --guards LIST        as for evaluate\n"
 	"      --max-questions N    the most rows that FILE may have (default 200000)\n"
 	"      --out FILE           writes the certificate there\n"
@@ -91,6 +98,12 @@ enum {
 	OPTION_COMPARATOR,
 	OPTION_SECOND_OPINION,
 	OPTION_WEIGHT,
+	OPTION_MEASURE,
+	OPTION_LIMIT,
+	OPTION_COMPARE_THRESHOLD,
+	OPTION_MODEL,
+	OPTION_SYSTEM,
+	OPTION_TEMPERATURE,
 };
 
 /* clang-format off */
@@ -104,7 +117,11 @@ static const struct option options_evaluate[] = {
 	{"test", required_argument, NULL, OPTION_TEST}, {"max-questions", required_argument, NULL, OPTION_MAX_QUESTIONS},
 	{"json", no_argument, NULL, OPTION_JSON}, {"plot", required_argument, NULL, OPTION_PLOT},
 	{"second-opinion", required_argument, NULL, OPTION_SECOND_OPINION},
-	{"opinion-weight", required_argument, NULL, OPTION_WEIGHT},
+	{"opinion-weight", required_argument, NULL, OPTION_WEIGHT}, {"comparator", no_argument, NULL, OPTION_MEASURE},
+	{"limit", required_argument, NULL, OPTION_LIMIT}, {"model", required_argument, NULL, OPTION_MODEL},
+	{"compare-threshold", required_argument, NULL, OPTION_COMPARE_THRESHOLD},
+	{"system", required_argument, NULL, OPTION_SYSTEM}, {"temperature", required_argument, NULL, OPTION_TEMPERATURE},
+	{"out", required_argument, NULL, OPTION_OUT},
 	{0},
 };
 
@@ -208,6 +225,10 @@ static const char **text_of(struct evaluate_options *options, int option)
 		return &options->file;
 	case OPTION_OUT:
 		return &options->out;
+	case OPTION_MODEL:
+		return &options->model;
+	case OPTION_SYSTEM:
+		return &options->system;
 	default:
 		return NULL;
 	}
@@ -223,6 +244,8 @@ static bool *flag_of(struct evaluate_options *options, int option)
 		return &options->dry_run;
 	case OPTION_ONLY_PAIRS:
 		return &options->only_pairs;
+	case OPTION_MEASURE:
+		return &options->comparator;
 	default:
 		return NULL;
 	}
@@ -264,6 +287,12 @@ static int take_option(struct evaluate_options *options, int option, const char 
 		return read_half("--tune", text, &options->tune);
 	case OPTION_TEST:
 		return read_half("--test", text, &options->test);
+	case OPTION_LIMIT:
+		return read_count("--limit", text, QUESTIONS_MOST, &options->limit);
+	case OPTION_COMPARE_THRESHOLD:
+		return read_real("--compare-threshold", text, -1, 1, &options->compare_threshold);
+	case OPTION_TEMPERATURE:
+		return read_real("--temperature", text, 0, 10, &options->temperature);
 	case OPTION_MAX_QUESTIONS:
 		return read_count("--max-questions", text, QUESTIONS_MOST, &options->max_questions);
 	default:
@@ -277,6 +306,10 @@ static int check_options(struct evaluate_options *options, enum evaluate_what wh
 	if (what == EVALUATE_EVALUATE) {
 		if (!options->file)
 			return refuse("evaluate: the file is missing; see semcached evaluate --help");
+		bool is_measure = options->limit || options->model || options->system || options->out ||
+				  !isnan(options->temperature) || options->compare_threshold > CONFIG_NONE;
+		if (is_measure && !options->comparator)
+			return refuse("--limit, --compare-threshold, --model, --system, --temperature and --out are of --comparator");
 		/* Somebody who names a half to choose on wants a threshold chosen. */
 		if (options->tune != EVALUATE_ALL && isnan(options->max_wrong))
 			options->max_wrong = 0.01;
@@ -308,6 +341,8 @@ int evaluate_options_read(struct evaluate_options *options, enum evaluate_what w
 		.bound = NAN,
 		.confidence = 0.95,
 		.comparator_error = NAN,
+		.compare_threshold = CONFIG_NONE,
+		.temperature = NAN,
 		.max_questions = QUESTIONS_DEFAULT,
 	};
 	while ((option = getopt_long(argc, argv, "c:h", is_calibrate ? options_calibrate : options_evaluate, NULL)) != -1) {

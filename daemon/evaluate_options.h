@@ -26,6 +26,11 @@ struct evaluate_options {
 	double bound, confidence;                        /* calibrate: shares */
 	double comparator_error;                         /* the same; NAN = not measured */
 	enum evaluate_half tune, test;
+	/* evaluate --comparator */
+	bool comparator;
+	size_t limit; /* 0 = none */
+	const char *model, *system;
+	double compare_threshold, temperature; /* CONFIG_NONE, NAN = as it is otherwise */
 	size_t max_questions;
 	bool json, dry_run, only_pairs;
 };

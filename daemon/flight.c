@@ -416,9 +416,9 @@ void flight_step(struct flight *flight)
 
 		case FLIGHT_CHAT:
 			flight_hide(flight);
-			flight_review_answer(flight);
 			flight->state = FLIGHT_STORE;
 			flight->is_writing = flight_keep_answer(flight);
+			flight_review_answer(flight);
 			riders_tell(flight);
 			if (flight->is_writing)
 				return;

@@ -129,6 +129,8 @@ void flight_note_missed(struct flight *flight, struct rider *rider, enum tier ti
 		decision.reason = rider->reason;
 	if (decision.would_serve && tier != TIER_MISS)
 		flight_note_would(flight, rider, &decision);
+	else if (decision.reason == REASON_below_threshold && tier != TIER_MISS)
+		flight_note_grey(flight, rider, &decision);
 	flight_note(flight, rider, tier, &decision, NULL);
 }
 

@@ -203,6 +203,7 @@ static bool keep(struct flight *flight, struct slice answer, struct slice finish
 		.second_dimensions = flight->compared && flight->second.vector ? flight->second.dimensions : 0,
 	};
 	struct entry whole = entry;
+	flight->kept_created_ms = entry.created_ms;
 	if (describe_request(flight, &request) == 0 && join_tags(flight, &tags) == 0) {
 		whole.request = buffer_slice(&request);
 		whole.tags = buffer_slice(&tags);

@@ -47,9 +47,11 @@ static void second_came(struct embedding *embedding, int error)
 static void too_late(struct deadline *due)
 {
 	struct flight *flight = (struct flight *)((char *)due - offsetof(struct flight, second.due));
+	struct service *service = flight->service;
 
 	stop_waiting(flight);
 	flight_step(flight);
+	embedder_late(service->second);
 }
 
 /* Asks for the question's second vector, once. Returns whether it is on its way. */
@@ -130,7 +132,8 @@ void flight_take_opinion(struct flight *flight)
 	for (size_t i = 0; i < flight->search.count; i++) {
 		struct candidate *candidate = &flight->search.candidates[i];
 		unsigned dimensions = 0;
-		const float *other = index->ops->second(index->state, &candidate->identity, candidate->created_ms, &dimensions);
+		const float *other = index->ops->second(index->state, &candidate->identity, candidate->created_ms,
+							&dimensions);
 		candidate->opinion = cosine(second, other, dimensions);
 	}
 	if (second->vector)

@@ -43,9 +43,10 @@ struct flight_wording {
 
 #define FLIGHT_WORDINGS 1024
 
-/* A would-be hit of the mode shadow, whose answer is compared with the model's. */
+/* A would-be hit of the mode shadow, whose answer is compared with the model's; or one that was just not near enough, which a model
+ * may judge. */
 struct flight_would {
-	bool is_there;
+	bool is_there, is_grey;
 	uint64_t request; /* of the call that would have been served */
 	size_t index;     /* of the candidate */
 	double next, score;
@@ -119,6 +120,7 @@ struct flight {
 	struct chat_end end;
 	struct fault fault;
 	bool is_kept;
+	uint64_t kept_created_ms; /* of the entry */
 	struct buffer usage; /* raw MessagePack */
 	struct flight_wording *wordings;
 	size_t wording_count;
@@ -236,7 +238,9 @@ void flight_explain_to(struct flight *flight, struct rider *rider);
 
 /* The rider would be served by `decision`, were it not for the mode. The first of a flight counts. */
 void flight_note_would(struct flight *flight, const struct rider *rider, const struct decision *decision);
-/* The model's answer is there: it is compared with what would have been served. */
+/* The same if it is only its score that keeps the nearest entry from being served, and the namespace has such cases judged. */
+void flight_note_grey(struct flight *flight, const struct rider *rider, const struct decision *decision);
+/* The model's answer is there: it is compared with what would have been served, or judged. */
 void flight_review_answer(struct flight *flight);
 /* The rider is served `entry` by meaning, or by an alias. */
 void flight_audit_hit(struct flight *flight, const struct rider *rider, const struct decision *decision,

@@ -1,5 +1,5 @@
-/* What a flight gives to be reviewed: would-be hits of the mode shadow with the model's answer, and hits that were served. Nothing of a
- * call that wants nothing kept. */
+/* What a flight gives to be reviewed: would-be hits of the mode shadow with the model's answer, hits that were served, and questions just
+ * under the threshold. Nothing of a call that wants nothing kept. */
 #include "flight_private.h"
 
 #include "pair.h"
@@ -44,17 +44,42 @@ static struct review_hit hit_of(const struct flight *flight)
 	};
 }
 
-void flight_note_would(struct flight *flight, const struct rider *rider, const struct decision *decision)
+static struct flight_would would_of(struct flight *flight, const struct rider *rider, const struct decision *decision)
 {
-	if (flight->would.is_there || flight->kind != FLIGHT_ASK || rider->no_store)
-		return;
-	flight->would = (struct flight_would){
+	return (struct flight_would){
 		.is_there = true,
 		.request = rider->number,
 		.index = decision->index,
 		.score = decision->score,
 		.next = next_nearest(flight, &rider->policy, decision->index),
 	};
+}
+
+void flight_note_would(struct flight *flight, const struct rider *rider, const struct decision *decision)
+{
+	if (flight->would.is_there || flight->kind != FLIGHT_ASK || rider->no_store)
+		return;
+	flight->would = would_of(flight, rider, decision);
+}
+
+void flight_note_grey(struct flight *flight, const struct rider *rider, const struct decision *decision)
+{
+	const struct policy *policy = &rider->policy;
+	const struct policy any = {.threshold = -1, .guards_on = policy->guards_on};
+	double judge = flight->space->judge;
+
+	/* A call that names a threshold of its own says nothing about what the namespace would serve. */
+	if (!(judge > CONFIG_NONE) || flight->would.is_there || flight->kind != FLIGHT_ASK || rider->no_store ||
+	    policy->shadow || policy->origin == ORIGIN_call || decision->index >= flight->search.count)
+		return;
+	flight_weigh_all(flight);
+	const struct candidate *candidate = &flight->search.candidates[decision->index];
+	if (!(candidate->similarity >= judge) ||
+	    decide_why_not(candidate, flight->gone & UINT32_C(1) << decision->index, &any,
+			   deadlines_now_ms(flight->service->deadlines)) != REASON_NONE)
+		return;
+	flight->would = would_of(flight, rider, decision);
+	flight->would.is_grey = true;
 }
 
 void flight_review_answer(struct flight *flight)
@@ -73,6 +98,12 @@ void flight_review_answer(struct flight *flight)
 	hit.next = would->next;
 	hit.score = would->score;
 	hit.opinion = candidate->opinion;
+	if (would->is_grey) {
+		hit.own_created_ms = flight->is_kept ? flight->kept_created_ms : 0;
+		hit.prompt = hit.messages = hit.parameters = (struct slice){0};
+		reviews_judge(flight->service->reviews, &hit);
+		return;
+	}
 	hit.upstream = NULL;
 	hit.prompt = hit.messages = hit.parameters = hit.model = (struct slice){0};
 	reviews_shadow(flight->service->reviews, &hit, &flight->answer, flight->end.complete);

@@ -419,7 +419,8 @@ bool index_rows_remove(struct index_rows *rows, const struct identity *identity)
 	return true;
 }
 
-const float *index_rows_second(struct index_rows *rows, const struct identity *identity, uint64_t created_ms, unsigned *dimensions)
+const float *index_rows_second(struct index_rows *rows, const struct identity *identity, uint64_t created_ms,
+			       unsigned *dimensions)
 {
 	struct index_item *item = item_find(rows, identity);
 

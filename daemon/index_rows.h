@@ -22,8 +22,8 @@ struct index_item {
 	struct index_item *prev, *next; /* in the order of puts; of a removed one in a pinned scope: the next of those */
 	size_t row;
 	uint64_t created_ms, created_at_ms, fresh_until_at_ms, expires_at_ms;
-	bool listed;  /* in the table and in the order of puts */
-	bool removed; /* its row waits for the pins to go */
+	bool listed;                /* in the table and in the order of puts */
+	bool removed;               /* its row waits for the pins to go */
 	unsigned second_dimensions; /* 0 = no vector of the second embedder */
 	size_t question_length;
 	char question[]; /* that vector is behind it */
@@ -63,7 +63,8 @@ int index_rows_put(struct index_rows *rows, const struct entry *entry);
 bool index_rows_remove(struct index_rows *rows, const struct identity *identity);
 
 /* Returns the entry's vector of the second embedder; as index_ops' `second`. */
-const float *index_rows_second(struct index_rows *rows, const struct identity *identity, uint64_t created_ms, unsigned *dimensions);
+const float *index_rows_second(struct index_rows *rows, const struct identity *identity, uint64_t created_ms,
+			       unsigned *dimensions);
 
 /* Removes a namespace's entries (data NULL = all) from sight, at once whatever their number. Returns how many. */
 size_t index_rows_flush(struct index_rows *rows, struct slice namespace);

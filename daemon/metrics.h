@@ -73,6 +73,12 @@
 	X(audit_calls, "chat calls of audits, which are not in api_calls")                                                  \
 	X(audit_failures, "the same, those that failed")                                                                    \
 	X(audits_over_budget, "hits chosen for an audit when the day's audit_calls were used up")                           \
+	X(judge_calls, "chat calls of judges, which are not in api_calls")                                                  \
+	X(judge_failures, "the same, those that failed")                                                                    \
+	X(judge_yes, "questions just under the threshold that a model said want the nearest entry's answer")                \
+	X(judge_no, "the same, that it said do not")                                                                        \
+	X(judge_unclear, "the same, to which it said neither")                                                              \
+	X(judges_over_budget, "questions not judged because the day's judge_calls were used up")                            \
 	X(decisions_written, "decisions written to the log of decisions")                                                   \
 	X(decisions_dropped, "decisions that were not written: the disk was slow, full or not there")                       \
 	X(decisions_purged, "decisions removed from the log with their entry, tag or namespace")                            \

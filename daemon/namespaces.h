@@ -26,7 +26,7 @@ struct namespace_count {
 	struct estimate_counts estimates; /* of what was reviewed */
 	/* Only of namespaces with a section of their own, for all that share it: */
 	struct drift drift;
-	struct budget audit_budget;
+	struct budget audit_budget, judge_budget;
 };
 
 /* Creates it; NULL without memory. */

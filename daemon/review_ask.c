@@ -88,6 +88,8 @@ bool review_ask(struct review *review)
 	};
 	struct fault fault;
 
+	if (review->kind == REVIEW_JUDGE)
+		return review_ask_judge(review);
 	review->chat = (struct chat){
 		.text = on_text, .done = on_done, .data = review, .background = &service->metrics.audit_calls};
 	int error = chat_start(service->upstreams, &review->chat, &question, &fault);

@@ -14,6 +14,7 @@
 
 #include "../proto/error.h"
 
+#include <math.h>
 #include <string.h>
 #include <utlist.h>
 
@@ -51,7 +52,7 @@ static void count(struct review *review)
 	}
 }
 
-static void keep_label(struct review *review)
+void review_keep_label(const struct review *review, enum label_source source, bool right)
 {
 	struct service *service = review->reviews->service;
 	const struct review_hit *hit = &review->hit;
@@ -62,20 +63,21 @@ static void keep_label(struct review *review)
 		.next = hit->next,
 		.score = hit->score,
 		.opinion = hit->opinion,
-		.right = review->comparison.outcome == COMPARISON_same,
-		.source = review->kind == REVIEW_AUDIT ? LABEL_AUDIT : LABEL_SHADOW,
+		.right = right,
+		.source = source,
 		.at_ms = clock_wall_ms(),
 	};
 
-	if (review->comparison.outcome == COMPARISON_not_comparable || !service->store)
+	if (!service->store || !service->embedder)
 		return;
 	memcpy(label.embedder, embedder_name(service->embedder), sizeof(label.embedder) - 1);
 	(void)store_put_label(service->store, hit->namespace, &label);
 }
 
-static void tell_log(const struct review *review)
+void review_tell_log(const struct review *review, const char *source, const char *outcome)
 {
 	const struct review_hit *hit = &review->hit;
+	bool has_answers = review->kind != REVIEW_JUDGE;
 	const struct decision_review told = {
 		.request = hit->request,
 		.namespace = hit->namespace,
@@ -83,12 +85,12 @@ static void tell_log(const struct review *review)
 		.tags = hit->tags,
 		.tag_count = hit->tag_count,
 		.entry = hit->entry,
-		.source = estimate_source_name(review->kind == REVIEW_AUDIT ? ESTIMATE_audit : ESTIMATE_shadow),
-		.outcome = comparison_outcome_name(review->comparison.outcome),
-		.similarity = review->comparison.similarity,
-		.threshold = hit->space->compare_threshold,
-		.stored = buffer_slice(&review->served),
-		.fresh = buffer_slice(&review->fresh),
+		.source = source,
+		.outcome = outcome,
+		.similarity = has_answers ? review->comparison.similarity : (double)NAN,
+		.threshold = has_answers ? hit->space->compare_threshold : hit->space->judge,
+		.stored = has_answers ? buffer_slice(&review->served) : (struct slice){0},
+		.fresh = has_answers ? buffer_slice(&review->fresh) : (struct slice){0},
 	};
 
 	decisions_note_review(review->reviews->service->decisions, &told);
@@ -119,9 +121,14 @@ static void watch_drift(struct review *review)
 
 static void conclude(struct review *review)
 {
+	enum comparison_outcome outcome = review->comparison.outcome;
+	bool is_audit = review->kind == REVIEW_AUDIT;
+
 	count(review);
-	keep_label(review);
-	tell_log(review);
+	if (outcome != COMPARISON_not_comparable)
+		review_keep_label(review, is_audit ? LABEL_AUDIT : LABEL_SHADOW, outcome == COMPARISON_same);
+	review_tell_log(review, estimate_source_name(is_audit ? ESTIMATE_audit : ESTIMATE_shadow),
+			comparison_outcome_name(outcome));
 	watch_drift(review);
 	review_end(review);
 }
@@ -150,7 +157,7 @@ static void compare_texts(struct review *review)
 		.threshold = review->hit.space->compare_threshold,
 		.max_bytes = (size_t)max_bytes,
 		.outcome = COMPARISON_not_comparable,
-		.similarity = __builtin_nan(""),
+		.similarity = (double)NAN,
 	};
 	if (review->is_cut || !review->is_whole) {
 		conclude(review);
@@ -174,6 +181,10 @@ static void take(struct review *review, const struct entry *entry)
 
 	if (entry->created_ms != review->hit.entry_created_ms) {
 		review_drop(review);
+		return;
+	}
+	if (review->kind == REVIEW_JUDGE) {
+		review_take_judged(review, entry);
 		return;
 	}
 	if (answer.length > REVIEW_TEXT) {
@@ -224,10 +235,10 @@ static void fetch(struct review *review)
 
 void review_compare(struct review *review)
 {
-	if (review->kind == REVIEW_SHADOW)
-		fetch(review);
-	else
+	if (review->kind == REVIEW_AUDIT)
 		compare_texts(review);
+	else
+		fetch(review);
 }
 
 void reviews_shadow(struct reviews *reviews, const struct review_hit *hit, const struct answer *fresh, bool whole)

@@ -76,6 +76,20 @@ bool review_ask(struct review *review);
 /* Gets the entry's answer if it is not there, and compares. The review may be over when this returns. */
 void review_compare(struct review *review);
 
-/* review_judge.c */
+/* A label of what it is about, and a word for the log of decisions, with the answers that it has. */
+void review_keep_label(const struct review *review, enum label_source source, bool right);
+void review_tell_log(const struct review *review, const char *source, const char *outcome);
+
+/* review_judge.c: whether two questions want one answer */
+
+enum judge_word { JUDGE_UNKNOWN, JUDGE_YES, JUDGE_NO, JUDGE_UNCLEAR };
+
+/* Returns what the first word of `reply` says, letters of either case, with what is no letter passed over before it; JUDGE_UNKNOWN while
+ * more may come that matters. Pure. */
+enum judge_word judge_read(struct slice reply, bool is_over);
+/* As review_ask(). */
+bool review_ask_judge(struct review *review);
+/* The verdict was yes, and this is the entry. The review is over when this returns. */
+void review_take_judged(struct review *review, const struct entry *entry);
 
 #endif

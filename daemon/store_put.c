@@ -169,6 +169,24 @@ static void entry_send(struct job *job)
 	send_word(job, &command, "EXEC");
 }
 
+/* The identity's own entry, which would be found before the alias. */
+static void remove_own(struct put *put)
+{
+	struct job *job = &put->job;
+	struct store *store = job->talk.store;
+	struct command command;
+	char member[80] = "entry:";
+
+	identity_hex(&put->alias.identity, member + strlen(member));
+	command_start(&command, "UNLINK");
+	command_identity(&command, store, "entry:", &put->alias.identity);
+	put_command(job, &command);
+	command_start(&command, "ZREM");
+	command_key(&command, store, "directory:", space_of(job));
+	command_word(&command, member);
+	put_command(job, &command);
+}
+
 static void alias_send(struct job *job)
 {
 	struct put *put = (struct put *)job;
@@ -182,6 +200,8 @@ static void alias_send(struct job *job)
 	start_hash(put, &command, "alias:", &put->alias.identity);
 	fields_write_alias(&command, &put->alias, space_of(job), job->generation, &put->digest);
 	end_hash(put, &command, "alias:", &put->alias.identity, ttl_ms);
+	if (put->alias.takes_place)
+		remove_own(put);
 	put_places(put, member, ttl_ms);
 	put_member(job, "aliases:", slice_of(target), (struct slice){NULL, 0}, member, ttl_ms);
 	put_record(job, "alias", &put->alias.identity);

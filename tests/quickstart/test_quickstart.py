@@ -2,10 +2,13 @@
 
 What the demo shows is the product's claim, so it is checked to the line; what quickstart leaves on the host is too.
 """
+import http.client
 import json
+import operator
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 
@@ -389,3 +392,41 @@ def test_the_demos_questions_are_nowhere_in_the_product():
     found = subprocess.run(["grep", "-rnE", "What is (Python|Rust)|是什么", "daemon", "proto", "client"], check=False, cwd=TOP,
                            capture_output=True, text=True)
     assert found.stdout == ""
+
+
+def second_embedder(**body):
+    """What the second embedder answers: (status, body)."""
+    connection = http.client.HTTPConnection("localhost")
+    connection.sock = socket.socket(socket.AF_UNIX)
+    connection.sock.connect(os.path.join(STATE, "sockets", "second.sock"))
+    connection.request("POST", "/v1/embeddings", json.dumps(body))
+    response = connection.getresponse()
+    return response.status, json.loads(response.read())
+
+
+def test_a_second_opinion_is_had_on_request(running):
+    output, _ = quickstart("--json", "--second-opinion")
+    lines = [json.loads(line) for line in output.splitlines()]
+    assert [line["tier"] for line in lines if line["part"] == "hybrid" and "question" in line][:2] == ["upstream", "semantic"]
+    assert '"hits": 3' in output
+    looked, _ = quickstart("status")
+    assert re.search(r"^second +answers, process \d+: dimensions=384$", looked, re.M)
+    with open(os.path.join(STATE, "semcached.conf"), encoding="ascii") as file:
+        assert "[second_opinion]" in file.read()
+    # What its engine cannot bear does not reach it.
+    for text, status in (("a\0b", 400), ("x" * 2049, 400), (" ", 400), ("\ufdfa" * 300, 200), ("\U0010ffff" * 512, 200)):
+        assert second_embedder(input=text)[0] == status, text
+    _, body = second_embedder(input=["What is Python?", "Python是什么？", "What is JavaScript?"])
+    python, same, other = (item["embedding"] for item in body["data"])
+    assert sum(x * x for x in python) == pytest.approx(1, abs=1e-5)
+    assert sum(map(operator.mul, python, same)) == pytest.approx(0.757, abs=0.02)
+    assert sum(map(operator.mul, python, other)) == pytest.approx(0.374, abs=0.02)
+    quickstart("--json")
+    assert "second" not in pids()
+
+
+def test_the_second_opinion_goes_with_the_local_embedder_only(running, provider):
+    _, told = quickstart("--second-opinion", check=1, OPENAI_API_KEY="k", SEMCACHE_EMBEDDER="openai",
+                         OPENAI_BASE_URL=f"http://127.0.0.1:{provider.port}/v1")
+    assert "--second-opinion goes with the local embedder only" in told
+    quickstart("--json")

@@ -103,20 +103,22 @@ def host():
 
 
 def make_venv(place):
-    """The embedder's packages as its unit says to install them. The machine has no network, so it is done here."""
+    """The embedders' packages as their units say to install them. The machine has no network, so it is done here."""
     venv = os.path.join(place, "venv")
     subprocess.run(["/usr/bin/python3", "-m", "venv", venv], check=True)
-    subprocess.run([venv + "/bin/pip", "install", "-q", "--require-hashes", "--no-deps", "--only-binary", ":all:", "-r",
-                    os.path.join(TOP, "daemon/local/requirements-embedder.txt")], check=True)
+    for name in ("embedder", "second"):
+        subprocess.run([venv + "/bin/pip", "install", "-q", "--require-hashes", "--no-deps", "--only-binary", ":all:", "-r",
+                        os.path.join(TOP, f"daemon/local/requirements-{name}.txt")], check=True)
     return venv
 
 
 def test_the_units_are_sound(host):
     units = [os.path.basename(unit).removesuffix(".in") for unit in glob.glob(os.path.join(TOP, "systemd", "*.s[eo][rc]*"))]
-    assert len(units) == 3
+    assert len(units) == 4
     paths = [f"/usr/local/lib/systemd/system/{unit}" for unit in units]
     assert host.machine.run("systemd-analyze", "--man=no", "verify", *paths).strip() == ""
-    for unit, most in (("semcached.service", 1.5), ("semcache-embedder.service", 0.5)):
+    for unit, most in (("semcached.service", 1.5), ("semcache-embedder.service", 0.5),
+                       ("semcache-second.service", 0.5)):
         verdict = host.machine.run("systemd-analyze", "--no-pager", "security", unit)
         assert float(re.search(r"level for \S+: ([0-9.]+)", verdict)[1]) <= most
 
@@ -222,6 +224,13 @@ def test_the_local_embedder_is_a_unit_too(host):
     host.machine.run("systemctl", "stop", "semcache-embedder")
     assert host.machine.show("semcache-embedder.service", "Result") == "success"
     host.configure(CONFIG)
+
+
+def test_the_second_embedder_is_a_unit_too(host):
+    # It is up only once it has embedded a text.
+    host.machine.run("systemctl", "start", "semcache-second")
+    host.machine.run("systemctl", "stop", "semcache-second")
+    assert host.machine.show("semcache-second.service", "Result") == "success"
 
 
 def test_stopping_is_in_order(host):

@@ -9,7 +9,7 @@ import re
 import sys
 
 TOP = pathlib.Path(__file__).resolve().parent.parent.parent
-ENTRY = re.compile(r'\{CONFIG_([A-Z]+), "(\w+)", CONFIG_\w+, \w+\([\w.]+\), ([^,]+), ([^,]+),\s*(NULL|"[^"]*"|[A-Z_]+),\s*(?:true|false), (RELOADS|STAYS),')
+ENTRY = re.compile(r'\{CONFIG_([A-Z_]+), "(\w+)", CONFIG_\w+, \w+\([\w.]+\), ([^,]+), ([^,]+),\s*(NULL|"[^"]*"|[A-Z_]+),\s*(?:true|false), (RELOADS|STAYS),')
 CONSTANT = re.compile(r'#define (\w+)((?:\s*\\?\s*"[^"\n]*")+)')
 
 

@@ -312,6 +312,37 @@ static void no_reply_in_time_fails(void **state)
 	assert_int_equal(w->part.failures, 1);
 }
 
+static void those_that_come_too_late_bring_the_part_down(void **state)
+{
+	struct world *w = *state;
+	static struct wanted wanted[6]; /* outlives this frame, as the teardown still knows it */
+	static const struct exchange script[] = {
+		{NULL, HOLD, false},
+		{NULL, HOLD, false},
+		{NULL, HOLD, false},
+		{GOOD, CLOSE, false},
+		{GOOD, CLOSE, false},
+	};
+
+	embedder_set_second(w->embedder);
+	server_script(&w->server, script, 5);
+	for (int i = 0; i < 3; i++)
+		assert_int_equal(want(w, &wanted[i], "x"), 0);
+	UNTIL(w, w->server.requests == 3);
+	for (int i = 0; i < 3; i++)
+		embedder_late(w->embedder);
+	assert_false(part_up(&w->part));
+	assert_string_equal(w->part.error, "no vector in time");
+	assert_int_equal(want(w, &wanted[3], "x"), ERROR_UNAVAILABLE);
+	/* Found to be well by the probe. */
+	UNTIL(w, part_up(&w->part));
+	assert_int_equal(w->metrics.second_calls, 4);
+	assert_int_equal(w->metrics.second_texts, 4);
+	assert_int_equal(w->metrics.latency_second.count, 1);
+	assert_int_equal(w->metrics.embedding_calls + w->metrics.latency_embedder.count, 0);
+	/* three requests stay in the air for the teardown */
+}
+
 static void cancels_of_every_kind(void **state)
 {
 	struct world *w = *state;
@@ -397,6 +428,7 @@ int main(void)
 		TEST(a_bad_reply_fails_its_texts_and_counts),
 		TEST(the_part_goes_down_at_once_skips_and_is_probed),
 		TEST(no_reply_in_time_fails),
+		TEST(those_that_come_too_late_bring_the_part_down),
 		TEST(cancels_of_every_kind),
 		TEST(a_connection_is_kept_and_a_dead_one_replaced),
 		TEST(the_name_tells_embedders_apart),

@@ -23,8 +23,8 @@ static void a_similarity_is_in_the_band_that_begins_at_or_under_it(void **state)
 	static const struct {
 		double similarity;
 		size_t band;
-	} table[] = {{-1, 0}, {0, 0}, {0.6999, 0}, {0.70, 1}, {0.7499, 1}, {0.75, 2}, {0.80, 3}, {0.85, 4},
-		     {0.90, 5}, {0.9499, 5}, {0.95, 6}, {0.999, 6}, {1, 6}, {NAN, 0}};
+	} table[] = {{-1, 0},   {0, 0},    {0.6999, 0}, {0.70, 1}, {0.7499, 1}, {0.75, 2}, {0.80, 3},
+		     {0.85, 4}, {0.90, 5}, {0.9499, 5}, {0.95, 6}, {0.999, 6},  {1, 6},    {NAN, 0}};
 
 	(void)state;
 	for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++)
