@@ -136,7 +136,7 @@ static int run(const struct command *command, const struct arguments *arguments)
 static bool wants_json(int argc, char **argv)
 {
 	for (int i = 1; i < argc && strcmp(argv[i], "--") != 0; i++)
-		if (strcmp(argv[i], "--json") == 0)
+		if (strcmp(argv[i], "--json") == 0 || strcmp(argv[i], "-j") == 0)
 			return true;
 	return false;
 }

@@ -37,7 +37,7 @@ struct arguments {
 	const char *entry, *tag, *after, *client;
 	const char *tags[MOST_TAGS];
 	size_t tag_count;
-	struct json_object *parameters; /* a map, or NULL */
+	struct json_object *parameters;  /* a map, or NULL */
 	struct json_object *set, *unset; /* settings: a map of texts, an array; or NULL */
 	enum semcache_use use;
 	double threshold;
@@ -136,8 +136,9 @@ char *stdin_read(bool json);
 	X(lookup)                                                                                                           \
 	X(explain)                                                                                                          \
 	X(watch)                                                                                                            \
-	X(add) X(show) X(list) X(invalidate) X(flush) X(feedback) X(reject) X(accept) X(undo)                               \
-	X(stats) X(health) X(ping) X(hello) X(config) X(reload) X(drain)
+	X(add)                                                                                                              \
+	X(show) X(list) X(invalidate) X(flush) X(feedback) X(reject) X(accept) X(undo) X(stats) X(health) X(ping) X(hello)  \
+		X(config) X(reload) X(drain)
 
 /* Each runs one command with a handle that is open. Returns the exit code. */
 #define X(name) int run_##name(struct semcache *cache, const struct arguments *arguments);

@@ -144,10 +144,12 @@ int run_feedback(struct semcache *cache, const struct arguments *a)
 		[SEMCACHE_VERDICT_UNDO] = "undo",
 	};
 
-	for (size_t i = 0; a->positional_count == 3 && i < sizeof(names) / sizeof(names[0]); i++)
+	if (a->positional_count < 3)
+		return usage_error(a->json, "ENTRY, QUESTION and VERDICT must be given; - as QUESTION is standard input");
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
 		if (strcmp(a->positional[2], names[i]) == 0)
 			return say(cache, a, (enum semcache_verdict)i);
-	return usage_error(a->json, "the verdict is missing: right, wrong, accept or undo");
+	return usage_error(a->json, "the verdict %s: must be right, wrong, accept or undo", a->positional[2]);
 }
 
 int run_reject(struct semcache *cache, const struct arguments *a)
@@ -299,7 +301,7 @@ static void config_print(struct json_object *map)
 			(void)fputs(" = ", stdout);
 			text_print(stdout, text, strlen(text), true, 0);
 			if (origin[0])
-				(void)fputs("    # ", stdout);
+				(void)fputs("    ; ", stdout);
 			text_print(stdout, origin, strlen(origin), true, 0);
 			(void)fputc('\n', stdout);
 		}

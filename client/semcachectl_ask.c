@@ -129,8 +129,9 @@ static void print_provenance(const struct semcache_answer *a)
 	}
 	if (a->tier != SEMCACHE_TIER_MISS && !a->entry)
 		(void)fputs(", not stored", stderr);
-	/* For explain --request, where it was decided by meaning. */
-	if (a->reason || a->tier == SEMCACHE_TIER_SEMANTIC || a->tier == SEMCACHE_TIER_COALESCED)
+	/* For explain --request, where it was decided by meaning, now or when an alias was made. */
+	bool is_alias = a->has_similarity && a->similarity < 1;
+	if (a->reason || is_alias || a->tier == SEMCACHE_TIER_SEMANTIC || a->tier == SEMCACHE_TIER_COALESCED)
 		(void)fprintf(stderr, ", request %llu", (unsigned long long)a->request);
 	if (a->finish_reason && strcmp(a->finish_reason, "stop") != 0) {
 		(void)fputs(", finish_reason ", stderr);

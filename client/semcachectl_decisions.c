@@ -172,7 +172,8 @@ static void served_print(struct json_object *served, const char *tier)
 {
 	const char *alias = json_text(served, "alias");
 
-	(void)printf("%s, by ", tier);
+	line_print(tier, 16);
+	(void)fputs(", by ", stdout);
 	question_print(served, 0);
 	(void)fputc('\n', stdout);
 	label_print("");
@@ -257,50 +258,67 @@ static void rule_print(struct json_object *record)
 	label_print("guards");
 	words_print(json_member(record, "guards_on"), "none");
 	if (length_of(json_member(record, "guards_shadow")) > 0) {
-		(void)fputs("; only counted: ", stdout);
+		(void)fputs("; in shadow ", stdout);
 		words_print(json_member(record, "guards_shadow"), "");
 	}
 	(void)fputc('\n', stdout);
 }
 
-static void candidate_print(struct json_object *candidate, const char *served)
+/* As `explain` of a question prints them. `fate` is what became of it, or NULL where it was not the one decided about. */
+static void candidate_print(struct json_object *candidate, const char *fate)
 {
-	const char *why = json_text(candidate, "why"), *entry = json_text(candidate, "entry");
+	const char *why = fate ? fate : json_text(candidate, "why");
 
-	(void)printf("  %.4f  ", json_number(candidate, "similarity"));
-	line_print(strcmp(entry, served) == 0 ? "served" : why[0] ? why : "-", 0);
+	if (!why[0])
+		why = "not the nearest";
+	(void)printf("%10.4f  ", json_number(candidate, "similarity"));
+	line_print(why, 40);
+	(void)printf("%*s", (int)(strlen(why) < 20 ? 20 - strlen(why) : 1), "");
+	question_print(candidate, QUESTION_SHOWN);
+	(void)fputs("\n            ", stdout);
+	line_print(json_text(candidate, "entry"), 64);
+	(void)fputs(", made ", stdout);
+	time_print(json_integer(candidate, "created_ms"));
+	(void)fputs(" UTC", stdout);
+	if (json_object_is_type(json_member(candidate, "opinion"), json_type_double))
+		(void)printf("; second opinion %.4f", json_number(candidate, "opinion"));
 	if (length_of(json_member(candidate, "vetoes")) > 0) {
-		(void)fputs(" (", stdout);
+		(void)fputs("; vetoed by ", stdout);
 		words_print(json_member(candidate, "vetoes"), "");
-		(void)fputs(")", stdout);
 	}
 	if (length_of(json_member(candidate, "shadow_vetoes")) > 0) {
-		(void)fputs(" (only counted: ", stdout);
+		(void)fputs("; in shadow ", stdout);
 		words_print(json_member(candidate, "shadow_vetoes"), "");
-		(void)fputs(")", stdout);
 	}
-	(void)fputs("  made ", stdout);
-	time_print(json_integer(candidate, "created_ms"));
-	(void)fputs("  ", stdout);
-	line_print(entry, 16);
-	(void)fputs(": ", stdout);
-	question_print(candidate, 0);
 	(void)fputc('\n', stdout);
+}
+
+/* What became of the one that the decision was about. */
+static const char *fate_of(struct json_object *record)
+{
+	if (json_member(record, "served"))
+		return "served";
+	return json_object_get_boolean(json_member(record, "would_serve")) ? "would be served" : NULL;
 }
 
 static void record_print(struct json_object *record)
 {
 	struct json_object *candidates = json_member(record, "candidates");
-	const char *served = json_text(json_member(record, "served"), "entry");
+	const char *served = json_text(json_member(record, "served"), "entry"), *fate = fate_of(record);
 	size_t count = length_of(candidates);
 
+	if (!served[0])
+		served = json_text(best_of(record), "entry");
 	call_print(record);
 	outcome_print(record);
 	review_print(json_member(record, "review"));
 	rule_print(record);
-	(void)printf("%-13s%s\n", "candidates", count ? "" : "none");
-	for (size_t i = 0; i < count; i++)
-		candidate_print(item_of(candidates, i), served);
+	(void)fputs(count ? "candidates\n" : "candidates   none\n", stdout);
+	for (size_t i = 0; i < count; i++) {
+		struct json_object *candidate = item_of(candidates, i);
+		bool is_it = served[0] && strcmp(json_text(candidate, "entry"), served) == 0;
+		candidate_print(candidate, is_it ? fate : NULL);
+	}
 }
 
 /* {"request": number} */

@@ -177,10 +177,30 @@ static int run_for_daemon(const struct arguments *arguments, const char *path, c
 	return code;
 }
 
+/* The program knows --json only, and only behind the mode's name. Returns argv, or `given` with it put in. */
+static char **with_json(const struct arguments *arguments, char **argv, char *given[static ARGUMENTS_MOST + 2])
+{
+	size_t count = 2;
+
+	for (size_t i = 2; argv[i]; i++)
+		if (strcmp(argv[i], "-j") == 0)
+			argv[i] = "--json";
+	if (!arguments->json)
+		return argv;
+	given[0] = argv[0];
+	given[1] = argv[1];
+	given[count++] = "--json";
+	for (size_t i = 2; argv[i] && count <= ARGUMENTS_MOST; i++)
+		given[count++] = argv[i];
+	given[count] = NULL;
+	return given;
+}
+
 int mode_run(const struct arguments *arguments, char **argv)
 {
-	char path[PATH_MAX];
+	char path[PATH_MAX], *given[ARGUMENTS_MOST + 2];
 
+	argv = with_json(arguments, argv, given);
 	if (!find_daemon(path, sizeof(path))) {
 		(void)usage_error(arguments->json,
 				  "the daemon's program %s cannot be run: %s; SEMCACHE_DAEMON names another", path,

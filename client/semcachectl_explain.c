@@ -4,6 +4,7 @@
  *	  mode threshold, threshold 0.900 from file
  *	similarity  age      left     why             question
  *	     0.964  12 s     59 min   guard_numbers   How much is 200 mg?
+ *	            5d1c…; vetoed by numbers
  *	other scopes
  *	     0.970, but temperature 0.2 ≠ 0.7: How much is 20 mg?
  */
@@ -99,16 +100,15 @@ static void policy_print(struct json_object *map)
 	line_print(json_text(map, "mode"), 40);
 	(void)printf(", threshold %.3f", json_number(map, "threshold"));
 	if (json_member(map, "score_threshold"))
-		(void)printf(", score threshold %.3f, margin %.2f over %.2f, minimum %.2f",
-			     json_number(map, "score_threshold"), json_number(map, "margin"),
-			     json_number(map, "margin_floor"), json_number(map, "minimum"));
+		(void)printf(", score threshold %.4f, margin %g over %g, minimum %g", json_number(map, "score_threshold"),
+			     json_number(map, "margin"), json_number(map, "margin_floor"), json_number(map, "minimum"));
 	(void)fputs(" from ", stdout);
 	line_print(json_text(map, "origin"), 40);
 	if (json_member(map, "max_age"))
 		(void)printf(", max age %lld s", (long long)json_integer(map, "max_age"));
 	(void)fputs(is_plain ? "; plain rule\n" : "; calibrated rule\n", stdout);
 	if (!is_plain && json_member(map, "score"))
-		(void)printf("  score %.3f, next %.3f\n", json_number(map, "score"), json_number(map, "next"));
+		(void)printf("  score %.4f, next %.3f\n", json_number(map, "score"), json_number(map, "next"));
 	names_print(map, "guards_on", "  guards ");
 	names_print(map, "guards_shadow", "; in shadow ");
 	if (length_of(json_member(map, "guards_on")) + length_of(json_member(map, "guards_shadow")) > 0)
@@ -155,14 +155,15 @@ static void stored_print(struct json_object *stored)
 
 /* ---- the entries ---- */
 
-static void candidate_print(struct json_object *candidate, bool is_served)
+/* `fate` is what becomes of it, or NULL where it is not the one that is decided about. */
+static void candidate_print(struct json_object *candidate, const char *fate)
 {
-	const char *why = is_served ? "served" : json_text(candidate, "why");
+	const char *why = fate ? fate : json_text(candidate, "why");
 
 	(void)printf("%10.3f  ", json_number(candidate, "similarity"));
 	age_print(candidate, "age", 9);
 	age_print(candidate, "ttl", 9);
-	padded_print(why[0] ? why : "-", 20);
+	padded_print(why[0] ? why : "not the nearest", 20);
 	line_print(json_text(candidate, "question"), 80);
 	(void)fputs("\n            ", stdout);
 	line_print(json_text(candidate, "entry"), 64);
@@ -181,14 +182,16 @@ static void candidate_print(struct json_object *candidate, bool is_served)
 static void candidates_print(struct json_object *map)
 {
 	struct json_object *candidates = json_member(map, "candidates");
-	const char *served = strcmp(json_text(map, "would"), "served") == 0 ? json_text(map, "entry") : "";
+	bool is_served = strcmp(json_text(map, "would"), "served") == 0;
+	const char *entry = is_served || flag_of(map, "would_serve") ? json_text(map, "entry") : "";
+	const char *fate = is_served ? "served" : "would be served";
 
 	if (length_of(candidates) == 0)
 		return;
 	(void)fputs("similarity  age      left     why                 question\n", stdout);
 	for (size_t i = 0; i < length_of(candidates); i++) {
 		struct json_object *candidate = json_object_array_get_idx(candidates, i);
-		candidate_print(candidate, served[0] && strcmp(json_text(candidate, "entry"), served) == 0);
+		candidate_print(candidate, entry[0] && strcmp(json_text(candidate, "entry"), entry) == 0 ? fate : NULL);
 	}
 }
 

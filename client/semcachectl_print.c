@@ -58,11 +58,15 @@ void json_print(struct json_object *value)
 	(void)fputc('\n', stdout);
 }
 
+/* Similarities with as many digits as mean something; --json has them all. */
 static void value_print(struct json_object *value)
 {
 	const char *text = value ? json_object_get_string(value) : "-";
 
-	text_print(stdout, text, strlen(text), false, 0);
+	if (json_object_is_type(value, json_type_double))
+		(void)printf("%.4f", json_object_get_double(value));
+	else
+		text_print(stdout, text, strlen(text), false, 0);
 }
 
 static void key_print(const char *key, int width)
@@ -116,8 +120,9 @@ void map_print(struct json_object *map, int indent)
 	}
 	json_object_object_foreach(map, key, value)
 	{
+		bool is_list = json_object_is_type(value, json_type_array) && is_map(json_object_array_get_idx(value, 0));
 		(void)printf("%*s", indent, "");
-		key_print(key, width + 2);
+		key_print(key, is_map(value) || is_list ? 0 : width + 2);
 		if (is_map(value)) {
 			(void)fputc('\n', stdout);
 			map_print(value, indent + 2);

@@ -153,6 +153,23 @@ static void band_print(struct json_object *estimate)
 	(void)printf("%-14s", band);
 }
 
+/* How often the comparison itself was wrong where that was measured, in per cent, as is said with every estimate. */
+static void comparator_print(struct json_object *comparator)
+{
+	static const char *const errors[] = {"false_same", "false_different"};
+
+	if (!json_object_is_type(comparator, json_type_object)) {
+		(void)fputs("  unmeasured\n", stdout);
+		return;
+	}
+	for (size_t i = 0; i < sizeof(errors) / sizeof(errors[0]); i++) {
+		struct json_object *error = json_member(comparator, errors[i]);
+		int64_t count = json_integer(error, "count");
+		(void)printf("%s%.1f", i ? ", " : "  ", count ? 100 * json_number(error, "wrong") / (double)count : 0.0);
+	}
+	(void)fputc('\n', stdout);
+}
+
 /* How much of what was served, or would have been, is wrong by what the model says. */
 static void reviews_print(struct json_object *stats)
 {
@@ -165,13 +182,12 @@ static void reviews_print(struct json_object *stats)
 	{
 		struct json_object *reviews = group(counts, "reviews"), *estimates = json_member(reviews, "estimates");
 		size_t count = json_object_is_type(estimates, json_type_array) ? json_object_array_length(estimates) : 0;
-		bool is_measured = reviews && group(reviews, "comparator");
 		for (size_t i = 0; i < count; i++) {
 			struct json_object *estimate = json_object_array_get_idx(estimates, i);
 			if (!head)
 				(void)fputs(
-					"false hits, % of hits       similarity      compared different      rate  from 95 %     "
-					"to comparator\n",
+					"false hits, % of hits       similarity      compared different      rate     low  "
+					"high 95 %  comparator: false same, different %\n",
 					stdout);
 			head = true;
 			(void)fputs("  ", stdout);
@@ -185,7 +201,7 @@ static void reviews_print(struct json_object *stats)
 			share_print(estimate, "low");
 			(void)fputs("   ", stdout);
 			share_print(estimate, "high");
-			(void)printf(" %s\n", is_measured ? "measured" : "unmeasured");
+			comparator_print(json_member(reviews, "comparator"));
 		}
 	}
 }

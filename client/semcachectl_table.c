@@ -21,7 +21,18 @@ enum bit {
 #define BEFORE (1U << 31) /* may stand before the command */
 
 /* TAG, PARAMETER, SET, UNSET and USE, and COSINE, have no place in their lines: take() knows it. */
-enum kind { KIND_TEXT, KIND_FLAG, KIND_WHOLE, KIND_SECONDS, KIND_COSINE, KIND_TAG, KIND_PARAMETER, KIND_SET, KIND_UNSET, KIND_USE };
+enum kind {
+	KIND_TEXT,
+	KIND_FLAG,
+	KIND_WHOLE,
+	KIND_SECONDS,
+	KIND_COSINE,
+	KIND_TAG,
+	KIND_PARAMETER,
+	KIND_SET,
+	KIND_UNSET,
+	KIND_USE
+};
 
 struct option_line {
 	const char *name;
@@ -39,7 +50,7 @@ struct option_line {
 static const struct option_line options[] = {
 	{"namespace", 'n', "NAME", KIND_TEXT, AT(namespace_name), 0,
 	 QUESTIONS | SAYS | ON(watch) | ON(show) | ON(list) | ON(invalidate) | ON(flush) | ON(config),
-	 "the namespace (default: default; of watch and flush: all)"},
+	 "the namespace (default: default; of watch, flush and what config prints: all)"},
 	{"model", 'm', "NAME", KIND_TEXT, AT(model), 0, QUESTIONS | SAYS,
 	 "the model (default: the daemon's first; of verdicts: the entry's)"},
 	{"system", 's', "TEXT", KIND_TEXT, AT(system), 0, QUESTIONS | SAYS, "a system message before the question"},
@@ -51,8 +62,7 @@ static const struct option_line options[] = {
 	 "what must be equal: all, system, or a label of your own"},
 	{"threshold", 't', "COSINE", KIND_COSINE, 0, 0, LOOKS, "least similarity, from -1 to 1"},
 	{"max-age", 0, "SECONDS", KIND_WHOLE, AT(max_age_s), 31536000, LOOKS, "serve no older answer"},
-	{"exact", 'x', NULL, KIND_FLAG, AT(exact), 0, LOOKS,
-	 "serve only the same question, none that means the same"},
+	{"exact", 'x', NULL, KIND_FLAG, AT(exact), 0, LOOKS, "serve only the same question, none that means the same"},
 	{"cache", 'c', "USE", KIND_USE, 0, 0, ON(ask),
 	 "default; refresh: ask and overwrite; no_store: keep nothing new; only: never ask the model"},
 	{"ttl", 0, "SECONDS", KIND_WHOLE, AT(ttl_s), 31536000, ON(ask) | ON(add),
@@ -84,6 +94,9 @@ static const struct option_line options[] = {
 
 #define OPTION_COUNT (sizeof(options) / sizeof(options[0]))
 
+#define ENTRY_FROM "ENTRY is 64 hex digits, as list, explain and ask --json print them."
+#define AS_ASKED "--model, --parameter and --context are the entry's where they are not given; --system is not."
+
 static const struct command commands[] = {
 	{"ask", ON(ask), "[OPTION...] [QUESTION]", "an answer: from the cache, or else from the model",
 	 "One question; without one, or with -, it is all of standard input. Words that are not quoted are an error, not\n"
@@ -92,18 +105,21 @@ static const struct command commands[] = {
 	{"lookup", ON(lookup), "[OPTION...] [QUESTION]", "an answer if the cache has one; the model is never asked",
 	 "As ask, but it never spends anything. A miss says which entry was nearest, and exits 1.", 1, SEMCACHE_UNSET,
 	 run_lookup},
-	{"explain", ON(explain), "[OPTION...] [QUESTION | --request NUMBER]", "why an answer would be served, or was, or not",
+	{"explain", ON(explain), "[OPTION...] [QUESTION | --request NUMBER]",
+	 "why an answer would be served, or was, or not",
 	 "Prints what lookup would do and the settings that decide it; the nearest entries with what speaks against each; and\n"
-	 "the nearest of other scopes of the namespace with what differs. It keeps nothing, and counts as no answer.",
+	 "the nearest of other scopes of the namespace with what differs. It keeps nothing, and counts as no answer.\n"
+	 "With --request: what was decided for a request, by the number that ask, lookup and watch print.",
 	 1, SEMCACHE_UNSET, run_explain},
 	{"watch", ON(watch), "[OPTION...]", "each decision by meaning as it is made",
-	 "Prints a line for each, with --json an object, until it is interrupted or --timeout is over.", 0, SEMCACHE_UNSET,
-	 run_watch},
+	 "Prints a line for each, with --json an object, until it is interrupted or --timeout is over: when (UTC), request,\n"
+	 "namespace, tier, similarity of the nearest entry, why it was not served: its question <- the one that was asked.",
+	 0, SEMCACHE_UNSET, run_watch},
 	{"add", ON(add), "[OPTION...] QUESTION [ANSWER]", "stores an answer",
 	 "Without an answer, or with -, the answer is all of standard input. For administrators.", 2, SEMCACHE_UNSET,
 	 run_add},
-	{"show", ON(show), "[OPTION...] ENTRY", "one entry with everything known of it",
-	 "ENTRY is 64 hex digits, as list and ask print them.", 1, SEMCACHE_UNSET, run_show},
+	{"show", ON(show), "[OPTION...] ENTRY", "one entry with everything known of it", ENTRY_FROM, 1, SEMCACHE_UNSET,
+	 run_show},
 	{"list", ON(list), "[OPTION...]", "the entries of a namespace, by expiry",
 	 "If there are more, the last line on standard error is the --after of the next call.", 0, SEMCACHE_UNSET, run_list},
 	{"invalidate", ON(invalidate), "[OPTION...] SELECTOR", "removes entries by entry, question, tag or namespace",
@@ -113,18 +129,20 @@ static const struct command commands[] = {
 	{"flush", ON(flush), "[OPTION...]", "removes everything in a namespace, or in all",
 	 "Asks first on a terminal; elsewhere it needs --yes. Without --namespace: all namespaces. For administrators.", 0,
 	 SEMCACHE_UNSET, run_flush},
-	{"feedback", ON(feedback), "[OPTION...] ENTRY QUESTION VERDICT", "says whether an entry's answer was right for a question",
-	 "VERDICT is right, wrong, accept or undo. ENTRY is 64 hex digits, as ask and list print them; without --model and\n"
-	 "--parameter the question counts as asked like the entry. accept and undo are for administrators.",
-	 3, SEMCACHE_UNSET, run_feedback},
+	{"feedback", ON(feedback), "[OPTION...] ENTRY QUESTION VERDICT",
+	 "says whether an entry's answer was right for a question",
+	 "VERDICT is right, wrong, accept or undo; the last two are for administrators.\n" ENTRY_FROM "\n" AS_ASKED, 3,
+	 SEMCACHE_UNSET, run_feedback},
 	{"reject", ON(reject), "[OPTION...] ENTRY QUESTION", "the entry never answers this question again",
 	 "Nor does any other answer pass between the two texts, in any scope of the namespace, on any host. An entry that was\n"
-	 "wrong for two questions is quarantined; one that is wrong for its own is removed.",
+	 "wrong for two questions is quarantined; one that is wrong for its own is removed.\n" ENTRY_FROM "\n" AS_ASKED,
 	 2, SEMCACHE_UNSET, run_reject},
 	{"accept", ON(accept), "[OPTION...] ENTRY QUESTION", "the entry answers this question from now on",
-	 "As long as the entry lives, whatever the threshold. For administrators.", 2, SEMCACHE_UNSET, run_accept},
+	 "As long as the entry lives, whatever the threshold. For administrators.\n" ENTRY_FROM "\n" AS_ASKED, 2,
+	 SEMCACHE_UNSET, run_accept},
 	{"undo", ON(undo), "[OPTION...] ENTRY QUESTION", "takes a verdict back",
-	 "The rejection, its part in a quarantine, or what was accepted. For administrators.", 2, SEMCACHE_UNSET, run_undo},
+	 "The rejection, its part in a quarantine, or what was accepted. For administrators.\n" ENTRY_FROM "\n" AS_ASKED, 2,
+	 SEMCACHE_UNSET, run_undo},
 	{"stats", ON(stats), "[OPTION...]", "counters, gauges and latencies", "", 0, 0, run_stats},
 	{"health", ON(health), "[OPTION...]", "which parts work, and since when",
 	 "Exits 0 if all is well, 1 if something is off, 2 if no new question can be answered or no daemon is there.", 0, 0,
@@ -133,7 +151,8 @@ static const struct command commands[] = {
 	{"hello", ON(hello), "[OPTION...]", "version, limits and methods of the daemon", "", 0, SEMCACHE_UNSET, run_hello},
 	{"config", ON(config), "[OPTION...]", "every setting in force and where it comes from",
 	 "With --set and --unset it changes settings of a namespace at once, on all hosts of the same Redis, above the file;\n"
-	 "else it lists those of all, or of one namespace. For administrators.",
+	 "else it lists those of all, or of one namespace. KEY is one of [namespace NAME] in semcached.conf(5): mode, threshold,\n"
+	 "guards, audit, ... For administrators.",
 	 0, SEMCACHE_UNSET, run_config},
 	{"reload", ON(reload), "[OPTION...]", "reads the configuration again",
 	 "Says what changed and what needs a restart. For administrators.", 0, SEMCACHE_UNSET, run_reload},
@@ -400,6 +419,15 @@ void help_print(FILE *out, const struct command *command)
 	exits_print(out);
 }
 
+/* The options of the daemon's program, which reads them itself. */
+#define evaluate_OPTIONS                                                                                                    \
+	"--config --namespace --mode --threshold --margin --margin-floor --minimum --guards --second-opinion "              \
+	"--opinion-weight --max-wrong --max-traps --tune --test --max-questions --json --plot --comparator --limit "        \
+	"--compare-threshold --model --system --temperature --out --store --help"
+#define calibrate_OPTIONS                                                                                                   \
+	"--config --namespace --pairs --only-pairs --max-false-hits-of-hits --confidence --comparator-error --guards "      \
+	"--max-questions --out --dry-run --json --help"
+
 /* The words after which bash offers something else than the command's options. */
 void completion_print(FILE *out)
 {
@@ -420,7 +448,15 @@ void completion_print(FILE *out)
 		    "\t--cache|-c)\n"
 		    "\t\tmapfile -t COMPREPLY < <(compgen -W 'default refresh no_store only' -- \"$word\"); return ;;\n"
 		    "\t--context) mapfile -t COMPREPLY < <(compgen -W 'all system' -- \"$word\"); return ;;\n"
+		    "\t--guards) mapfile -t COMPREPLY < <(compgen -W 'all:on all:off all:shadow' -- \"$word\"); return ;;\n"
+		    "\t--mode)\n"
+		    "\t\tmapfile -t COMPREPLY < <(compgen -W 'exact shadow threshold calibrated' -- \"$word\"); return ;;\n"
+		    "\t--config|--pairs|--plot|--out)\n"
+		    "\t\tmapfile -t COMPREPLY < <(compgen -f -- \"$word\"); return ;;\n"
 		    "\tesac\n"
+		    "\t# What evaluate and calibrate are about is in files.\n"
+		    "\tif [[ ($command == evaluate || $command == calibrate) && $word != -* ]]; then\n"
+		    "\t\tmapfile -t COMPREPLY < <(compgen -f -- \"$word\")\n\t\treturn\n\tfi\n"
 		    "\tlocal words\n\tcase $command in\n",
 		    out);
 	for (size_t i = 0; i < COMMAND_COUNT; i++) {
@@ -433,8 +469,10 @@ void completion_print(FILE *out)
 			}
 		(void)fputs("' ;;\n", out);
 	}
-	/* Their options are those of the daemon's program; what they are about is in files. */
-	(void)fputs("\tevaluate|calibrate) mapfile -t COMPREPLY < <(compgen -f -- \"$word\"); return ;;\n\t*) words='", out);
+#define X(name, text) (void)fputs("\t" #name ") words='" name##_OPTIONS "' ;;\n", out);
+	MODES(X)
+#undef X
+	(void)fputs("\t*) words='", out);
 	for (size_t i = 0; i < COMMAND_COUNT; i++)
 		(void)fprintf(out, "%s ", commands[i].name);
 #define X(name, text) (void)fputs(#name " ", out);

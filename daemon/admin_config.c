@@ -41,7 +41,7 @@ static void list_in_force(struct listing *listing, const struct certificate *cer
 	msgpack_packer pack = pack_to(&listing->section);
 	char value[160];
 
-	(void)snprintf(value, sizeof(value), "at most %g %% false of hits, confidence %g %%, %llu of %llu were wrong",
+	(void)snprintf(value, sizeof(value), "at most %.3g %% false of hits, confidence %g %%, %llu of %llu were wrong",
 		       certificate->bound * 100, certificate->confidence * 100, (unsigned long long)certificate->wrong,
 		       (unsigned long long)certificate->labels);
 	list_text(listing, "certificate", value, origin, 8);

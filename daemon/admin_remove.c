@@ -176,7 +176,8 @@ static void step_expired(struct deadline *deadline)
 	removal->entries += removal->found_count;
 	for (size_t i = 0; i < removal->found_count && !removal->dry_run; i++) {
 		replica_removed(service, removal->namespace, &removal->found[i]);
-		verdicts_undo_quarantine(service->verdicts, removal->namespace, &removal->found[i]);
+		if (!service->store)
+			verdicts_undo_quarantine(service->verdicts, removal->namespace, &removal->found[i]);
 		decisions_purge(service->decisions, removal->namespace, &removal->found[i]);
 	}
 	if (removal->seen < STEP || deadline_start(service->deadlines, &removal->step, 0) != 0)
@@ -195,7 +196,9 @@ static void remove_entry(struct removal *removal)
 	if (!removal->dry_run && (service->store || removal->entries))
 		replica_removed(service, removal->namespace, &removal->entry);
 	if (!removal->dry_run) {
-		verdicts_undo_quarantine(service->verdicts, removal->namespace, &removal->entry);
+		/* What Redis has of it may still be read: there it stays in quarantine until it is removed (store_events). */
+		if (!service->store)
+			verdicts_undo_quarantine(service->verdicts, removal->namespace, &removal->entry);
 		decisions_purge(service->decisions, removal->namespace, &removal->entry);
 	}
 	remove_from_redis(removal);

@@ -1,7 +1,8 @@
 /* options ──> configuration ──> file and labels ──> calibrate_find() ──> certificate, or a refusal with what is missing
  *
  * A pair of a file stands for a hit on a lone entry, whose score has no margin, so that it counts only for the weight 0;
- * a stream is run once for each threshold and weight. What can go wrong ends it as in evaluate.c. */
+ * a stream is run once for each threshold and weight. Where a second opinion is to be had, a stream is run with it, and is all
+ * there is: of the neighbours of other labels no opinion is known. What can go wrong ends it as in evaluate.c. */
 #include "calibrate.h"
 
 #include "../proto/error.h"
@@ -34,10 +35,10 @@ struct calibrating {
 	struct config *config;
 	struct config_namespace *space;
 	struct evaluate_set *set;
-	struct evaluate_vectors vectors;
+	struct evaluate_vectors vectors, second;
 	struct evaluate_bench bench;
 	struct calibrate_labels labels;
-	struct calibration base; /* margin_floor and minimum */
+	struct calibration base; /* margin_floor, minimum and weight */
 	double comparator_error; /* NAN = not known */
 };
 
@@ -80,11 +81,13 @@ static struct calibrate_count count_served(void *data, double margin, double thr
 			.margin = margin,
 			.margin_floor = c->base.margin_floor,
 			.minimum = c->base.minimum,
+			.weight = c->base.weight,
 			.guards_on = c->space->guards.on,
 		};
 		struct evaluate_counts counts = evaluate_run(&c->bench, &policy);
-		count.served += counts.right + counts.wrong;
-		count.wrong += counts.wrong;
+		/* What is asked again in the same words is no further evidence. */
+		count.served += counts.decided;
+		count.wrong += counts.decided_wrong;
 	}
 	return count;
 }
@@ -135,7 +138,11 @@ static int make_vectors(struct calibrating *c)
 		return fail(mistake, error == ERROR_UNAVAILABLE ? EVALUATE_ABSENT : EVALUATE_FAILED);
 	if (!c->set)
 		return -1;
+	if (c->base.weight > 0 &&
+	    evaluate_vectors_second(c->config, texts, c->set->text_count, &c->second, mistake, sizeof(mistake)) != 0)
+		return fail(mistake, EVALUATE_ABSENT);
 	error = evaluate_bench_init(&c->bench, c->set, &c->vectors, c->space->opposites);
+	c->bench.second = c->second.rows ? &c->second : NULL;
 	if (!error && c->set->kind == EVALUATE_PAIRS)
 		error = take_pairs(c);
 	return error ? fail(error_text(error), EVALUATE_FAILED) : -1;
@@ -146,7 +153,7 @@ static int read_labels(struct calibrating *c)
 	const struct evaluate_options *options = c->options;
 	char mistake[256];
 
-	if (options->only_pairs || c->config->redis.url[0] == '\0')
+	if (options->only_pairs || c->config->redis.url[0] == '\0' || c->base.weight > 0)
 		return -1;
 	struct calibrate_labels_of of = {
 		.config = c->config,
@@ -195,6 +202,7 @@ static int certify(const struct calibrating *c, const struct calibrate_finding *
 	certificate->calibration.score_threshold = finding->threshold;
 	certificate->calibration.margin = finding->margin;
 	memcpy(certificate->embedder, c->vectors.embedder, sizeof(certificate->embedder));
+	memcpy(certificate->second_embedder, c->second.embedder, sizeof(certificate->second_embedder));
 	certificate->bound = finding->bound;
 	certificate->confidence = c->options->confidence;
 	certificate->labels = finding->count.served;
@@ -236,6 +244,7 @@ static int conclude(struct calibrating *c)
 	struct calibrate_report report = {.options = c->options,
 					  .finding = &finding,
 					  .labels = &c->labels,
+					  .comparator_error = c->comparator_error,
 					  .mode_calibrated = c->space->mode == CONFIG_MODE_CALIBRATED};
 
 	if (finding.found) {
@@ -252,24 +261,37 @@ static int conclude(struct calibrating *c)
 
 /* ---- all of it ---- */
 
-static int run(struct calibrating *c)
+/* What is not looked for. */
+static void set_base(struct calibrating *c)
 {
-	const struct calibration *shipped = policy_shipped(c->config->embedder.model);
 	const struct config_namespace *space = c->space;
-	struct slice bytes = {NULL, 0};
-	int status = -1;
+	bool with_second = c->set && c->set->kind == EVALUATE_STREAM && policy_has_second(c->config, space);
+	const struct calibration *shipped = with_second ? policy_shipped_for(c->config, space)
+							: policy_shipped(c->config->embedder.model);
 
-	c->base = shipped ? *shipped : (struct calibration){.margin_floor = MARGIN_FLOOR, .minimum = MINIMUM};
-	c->base.weight = 0;
+	c->base = shipped ? *shipped
+			  : (struct calibration){.margin_floor = MARGIN_FLOOR, .minimum = MINIMUM, .weight = POLICY_WEIGHT};
 	if (space->margin_floor > CONFIG_NONE)
 		c->base.margin_floor = space->margin_floor;
 	if (space->minimum > CONFIG_NONE)
 		c->base.minimum = space->minimum;
+	if (space->opinion_weight > CONFIG_NONE)
+		c->base.weight = space->opinion_weight;
+	if (!with_second)
+		c->base.weight = 0;
+}
+
+static int run(struct calibrating *c)
+{
+	struct slice bytes = {NULL, 0};
+	int status = -1;
+
 	if (c->options->file) {
 		status = evaluate_file_read(c->options->file, &bytes);
 		if (status < 0)
 			status = read_set(c, bytes);
 	}
+	set_base(c);
 	if (status < 0)
 		status = make_vectors(c);
 	if (status < 0)
@@ -278,6 +300,7 @@ static int run(struct calibrating *c)
 		status = conclude(c);
 	evaluate_bench_deinit(&c->bench);
 	evaluate_vectors_deinit(&c->vectors);
+	evaluate_vectors_deinit(&c->second);
 	evaluate_set_destroy(c->set);
 	calibrate_labels_deinit(&c->labels);
 	free((void *)(uintptr_t)bytes.data);

@@ -41,7 +41,8 @@ struct calibrate_labels_of {
 
 /* Adds those of the namespace whose similarity is the embedder's, on a loop of its own. Returns 0, or an error and why in
  * `mistake`. */
-int calibrate_labels_read(struct calibrate_labels *labels, struct calibrate_labels_of *of, char *mistake, size_t mistake_size);
+int calibrate_labels_read(struct calibrate_labels *labels, struct calibrate_labels_of *of, char *mistake,
+			  size_t mistake_size);
 
 /* Frees what it holds. */
 void calibrate_labels_deinit(struct calibrate_labels *labels);

@@ -6,7 +6,22 @@
 
 #include <inttypes.h>
 #include <json-c/json.h>
+#include <math.h>
 #include <stdio.h>
+
+/* What labels of comparisons were worth, and what was not taken. */
+static void labels_print(const struct calibrate_report *report)
+{
+	if (report->finding->count.compared > 0)
+		(void)printf("%" PRIu64
+			     " of them compared by their answers, with a wrong one called right in at most %.2f %%\n",
+			     report->finding->count.compared, 100 * report->comparator_error);
+	if (report->labels->left_out > 0)
+		(void)printf("labels left out: %" PRIu64
+			     ", of another embedder, or of comparisons whose error is not known%s\n",
+			     report->labels->left_out,
+			     isnan(report->comparator_error) ? " (evaluate --comparator measures it)" : "");
+}
 
 static void refusal_print(const struct calibrate_report *report)
 {
@@ -15,9 +30,16 @@ static void refusal_print(const struct calibrate_report *report)
 
 	(void)printf("refused: no threshold keeps at most %.2f %% false hits of hits at %.0f %% confidence\n",
 		     100 * report->options->bound, 100 * report->options->confidence);
-	(void)printf("smallest bound: %.2f %%, at score %.3f with margin %g (%" PRIu64 " of %" PRIu64 " hits wrong)\n",
-		     100 * finding->bound, finding->threshold, finding->margin, count->wrong, count->served);
-	if (finding->missing == UINT64_MAX)
+	if (count->served > 0)
+		(void)printf("smallest bound: %.2f %%, at score %.3f with margin %g (%" PRIu64 " of %" PRIu64
+			     " hits wrong)\n",
+			     100 * finding->bound, finding->threshold, finding->margin, count->wrong, count->served);
+	else
+		(void)printf("smallest bound: none, no label is of what would be a hit\n");
+	labels_print(report);
+	if (finding->missing == UINT64_MAX && count->compared > 0 && report->comparator_error >= report->options->bound)
+		(void)printf("no number of such labels would do: their comparison is wrong more often than is promised\n");
+	else if (finding->missing == UINT64_MAX)
 		(void)printf("no number of labels would do while so many are wrong\n");
 	else
 		(void)printf("missing: about %" PRIu64 " labels of hits, if no larger share of them is wrong\n",
@@ -39,8 +61,11 @@ int calibrate_report_text(const struct calibrate_report *report)
 		     " hits wrong (%s)\n",
 		     100 * certificate->bound, 100 * certificate->confidence, certificate->wrong, certificate->labels,
 		     certificate->source);
+	labels_print(report);
 	if (!report->mode_calibrated)
-		(void)printf("it is used where the namespace's mode is calibrated, which it is not\n");
+		(void)printf("it is used where the namespace's mode is calibrated, which it is not:\n"
+			     "semcachectl config --namespace %s --set mode=calibrated\n",
+			     report->options->namespace_name);
 	return 0;
 }
 
@@ -73,7 +98,10 @@ static struct json_object *certificate_json(const struct certificate *certificat
 	add_real(map, "margin", certificate->calibration.margin);
 	add_real(map, "margin_floor", certificate->calibration.margin_floor);
 	add_real(map, "minimum", certificate->calibration.minimum);
+	add_real(map, "weight", certificate->calibration.weight);
 	add(map, "embedder", json_object_new_string(certificate->embedder));
+	add(map, "second_embedder",
+	    certificate->second_embedder[0] ? json_object_new_string(certificate->second_embedder) : NULL);
 	add(map, "scope_rule", json_object_new_string(certificate->scope_rule));
 	add_real(map, "bound_pct", 100 * certificate->bound);
 	add(map, "bound_of", json_object_new_string("hits"));
@@ -103,6 +131,11 @@ int calibrate_report_json(const struct calibrate_report *report)
 	add_count(map, "wrong", finding->count.wrong);
 	add_count(map, "labels", report->labels->count);
 	add_count(map, "labels_left_out", report->labels->left_out);
+	add_count(map, "compared", finding->count.compared);
+	if (isnan(report->comparator_error))
+		add(map, "comparator_error_pct", NULL);
+	else
+		add_real(map, "comparator_error_pct", 100 * report->comparator_error);
 	add_count(map, "labels_missing", finding->missing);
 	const char *text = json_object_to_json_string_ext(map, JSON_C_TO_STRING_SPACED | JSON_C_TO_STRING_NOSLASHESCAPE);
 	int error = text ? 0 : ERROR_MEMORY;

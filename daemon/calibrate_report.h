@@ -13,6 +13,7 @@ struct calibrate_report {
 	const struct calibrate_finding *finding;
 	const struct calibrate_labels *labels;
 	const struct certificate *certificate; /* NULL = refused */
+	double comparator_error;               /* that labels of comparisons were taken with; NAN = not known */
 	bool mode_calibrated;                  /* the namespace would use it */
 };
 

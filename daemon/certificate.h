@@ -13,14 +13,14 @@ struct calibration {
 
 struct certificate {
 	struct calibration calibration;
-	char embedder[17];       /* 16 hex digits naming provider, model, dimensions and prefix rule */
+	char embedder[17];        /* 16 hex digits naming provider, model, dimensions and prefix rule */
 	char second_embedder[17]; /* or "" */
-	char scope_rule[17];     /* what makes a scope, hashed: identity.h's version and the guards that were on */
-	double bound;            /* upper bound of false hits, of hits */
-	double confidence;       /* 0.95 */
-	uint64_t labels, wrong;  /* served pairs that were judged, and how many of them were wrong */
-	uint64_t created_ms;     /* Unix milliseconds */
-	char source[64];         /* kinds of labels: "pairs", "audit+feedback" … */
+	char scope_rule[17];      /* what makes a scope, hashed: identity.h's version and the guards that were on */
+	double bound;             /* upper bound of false hits, of hits */
+	double confidence;        /* 0.95 */
+	uint64_t labels, wrong;   /* served pairs that were judged, and how many of them were wrong */
+	uint64_t created_ms;      /* Unix milliseconds */
+	char source[64];          /* kinds of labels: "pairs", "audit+feedback" … */
 };
 
 /* Writes it as text, one "key value" per line, ended by a NUL; what does not fit is an error. Returns 0 or ERROR_TOO_LARGE. */

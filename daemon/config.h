@@ -78,18 +78,18 @@ struct config_namespace {
 	/* Of the calibrated rule; CONFIG_NONE = as the certificate says, or else what ships for the embedder. */
 	double score_threshold, margin, margin_floor, minimum;
 	struct config_guards guards;
-	struct guard_words *opposites; /* the operator's, or NULL */
-	uint64_t second_opinion;       /* 1: would-be hits are also looked at by the second embedder */
-	double opinion_weight;         /* what its cosine counts; CONFIG_NONE = as for score_threshold */
+	struct guard_words *opposites;         /* the operator's, or NULL */
+	uint64_t second_opinion;               /* 1: would-be hits are also looked at by the second embedder */
+	double opinion_weight;                 /* what its cosine counts; CONFIG_NONE = as for score_threshold */
 	uint64_t ttl, alias_ttl, stale_window; /* seconds */
 	char *context; /* what callers may set: "any", or of all, system, label, with a comma between */
 	/* Reviews of what is served by meaning (review.h). */
-	double compare_threshold;   /* least similarity of two answers that say the same */
-	double audit;               /* share of the hits by meaning that the model is asked too */
-	uint64_t audit_calls;       /* at most so many of them a day */
-	double judge;               /* least similarity at which a model is asked whether two questions mean the same; or CONFIG_NONE */
-	uint64_t judge_calls;       /* at most so many a day */
-	char *judge_model;          /* "" = the one that was asked the question */
+	double compare_threshold; /* least similarity of two answers that say the same */
+	double audit;             /* share of the hits by meaning that the model is asked too */
+	uint64_t audit_calls;     /* at most so many of them a day */
+	double judge; /* least similarity at which a model is asked whether two questions mean the same; or CONFIG_NONE */
+	uint64_t judge_calls; /* at most so many a day */
+	char *judge_model;    /* "" = the one that was asked the question */
 	/* How often the comparison of answers was wrong where it was measured; count 0 = not measured. */
 	struct config_share comparator_false_same, comparator_false_different;
 	/* Where threshold comes from; and of the calibrated rule's own values the last of default, file, Redis that any has. */

@@ -389,9 +389,9 @@ int config_value_copy(const struct config_entry *entry, void *to, const void *fr
 void config_value_swap(const struct config_entry *entry, void *a, void *b)
 {
 	void *one = (char *)a + entry->offset, *other = (char *)b + entry->offset;
-	size_t size = entry->kind == CONFIG_MODE ? sizeof(enum config_mode)
+	size_t size = entry->kind == CONFIG_MODE                                ? sizeof(enum config_mode)
 		      : is_text(entry->kind) || entry->kind == CONFIG_OPPOSITES ? sizeof(char *)
-						 : sizeof(uint64_t);
+										: sizeof(uint64_t);
 	_Static_assert(sizeof(struct config_guards) == sizeof(uint64_t) && sizeof(struct config_share) == sizeof(uint64_t),
 		       "what is no text is exchanged as 8 bytes");
 	unsigned char kept[sizeof(uint64_t)];
@@ -567,8 +567,9 @@ int config_value_allowed(const struct config_entry *entry, struct buffer *out)
 		return buffer_printf(out, "none, or WRONG/COUNT: whole numbers, the first not over the second, which is at "
 					  "least 1 and at most 1000000");
 	case CONFIG_OPPOSITES:
-		return buffer_printf(out, "pairs WORD/WORD with a comma between: words of 1 to 64 bytes without blanks, at most "
-					  "%d pairs",
+		return buffer_printf(out,
+				     "pairs WORD/WORD with a comma between: words of 1 to 64 bytes without blanks, at most "
+				     "%d pairs",
 				     GUARD_PAIRS);
 	}
 	return ERROR_INTERNAL;

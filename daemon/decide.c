@@ -76,8 +76,7 @@ static enum reason why_not(const struct candidate *candidate, bool is_gone, cons
 {
 	if (is_gone)
 		return REASON_expired;
-	enum reason reason =
-		decide_pair(candidate->vetoes, candidate->rejected, candidate->quarantined, policy->guards_on);
+	enum reason reason = decide_pair(candidate->vetoes, candidate->rejected, candidate->quarantined, policy->guards_on);
 	if (reason != REASON_NONE)
 		return reason;
 	return decide_age(candidate->created_at_ms, candidate->fresh_until_at_ms, policy, now_ms);
@@ -101,7 +100,7 @@ struct ranking {
 	bool has_best;
 	size_t best;
 	double value, next;
-	size_t live;        /* candidates that are there, whether they could be served or not */
+	size_t live;        /* candidates that are there and fresh, whether they could be served or not */
 	bool lacks_opinion; /* one that counts has none */
 	enum reason first;  /* why the nearest of the others cannot be served */
 	size_t first_index;
@@ -128,7 +127,7 @@ static struct ranking rank(const struct candidate *candidates, size_t count, uin
 		const struct candidate *candidate = &candidates[i];
 		bool is_gone = gone & UINT32_C(1) << i;
 		enum reason reason = why_not(candidate, is_gone, policy, now_ms);
-		ranking.live += !is_gone;
+		ranking.live += !is_gone && now_ms < candidate->fresh_until_at_ms;
 		if (reason != REASON_NONE && ranking.first == REASON_NONE) {
 			ranking.first = reason;
 			ranking.first_index = i;
@@ -170,8 +169,7 @@ struct decision decide(const struct candidate *candidates, size_t count, uint32_
 		decision.reason = policy->refresh ? REASON_refresh : REASON_exact_only;
 		return decision;
 	}
-	struct ranking ranking =
-		rank(candidates, count, gone, policy, now_ms, policy->calibrated ? policy->weight : 0);
+	struct ranking ranking = rank(candidates, count, gone, policy, now_ms, policy->calibrated ? policy->weight : 0);
 	if (ranking.lacks_opinion) {
 		ranking = rank(candidates, count, gone, policy, now_ms, 0);
 		ranking.lacks_opinion = true;
@@ -187,7 +185,8 @@ struct decision decide(const struct candidate *candidates, size_t count, uint32_
 	/* What is nearest is what the caller wonders about; where it is too far away anyway, that is the reason. */
 	if (ranking.first != REASON_NONE && (!ranking.has_best || ranking.first_index < ranking.best)) {
 		decision.index = ranking.first_index;
-		decision.reason = decide_why_not(&candidates[decision.index], gone & UINT32_C(1) << decision.index, policy, now_ms);
+		decision.reason = decide_why_not(&candidates[decision.index], gone & UINT32_C(1) << decision.index, policy,
+						 now_ms);
 	}
 	if (count > 0 && !ranking.has_best && decision.reason == REASON_no_candidate)
 		decision.reason = REASON_below_threshold;

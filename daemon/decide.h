@@ -64,15 +64,15 @@ struct policy {
 	double threshold; /* of the plain rule: least cosine */
 	bool calibrated;  /* the calibrated rule holds, with: */
 	double score_threshold, margin, margin_floor, minimum;
-	double weight;     /* of the second opinion in s; 0 = none is asked for */
-	bool exact_only;   /* no hits by meaning, and no aliases */
-	bool shadow;       /* no hits by meaning, but they are told */
-	bool refresh;      /* no hits at all */
+	double weight;   /* of the second opinion in s; 0 = none is asked for */
+	bool exact_only; /* no hits by meaning, and no aliases */
+	bool shadow;     /* no hits by meaning, but they are told */
+	bool refresh;    /* no hits at all */
 	bool has_max_age;
-	uint32_t max_age_s;                  /* oldest answer */
-	uint32_t guards_on, guards_shadow;   /* bits; what they veto is not served; is only counted */
-	enum origin origin;                  /* of the threshold (plain), or of the score's parameters */
-	uint64_t certificate_ms;             /* when the certificate in force was made, Unix milliseconds; 0 = none is */
+	uint32_t max_age_s;                /* oldest answer */
+	uint32_t guards_on, guards_shadow; /* bits; what they veto is not served; is only counted */
+	enum origin origin;                /* of the threshold (plain), or of the score's parameters */
+	uint64_t certificate_ms;           /* when the certificate in force was made, Unix milliseconds; 0 = none is */
 };
 
 struct decision {
@@ -81,8 +81,8 @@ struct decision {
 	size_t index;       /* of the candidate to serve, or that would be served; else of the one that `reason` is about */
 	enum reason reason; /* why the best one was not, if none is served */
 	bool plain;         /* decided by the plain rule: a lone entry, or no second opinion, or the mode */
-	double score;       /* of the best candidate that nothing but its score could keep from being served, or of the first */
-	double next;        /* its s2, margin_floor applied; 0 under the plain rule */
+	double score; /* of the best candidate that nothing but its score could keep from being served, or of the first */
+	double next;  /* its s2, margin_floor applied; 0 under the plain rule */
 };
 
 /* Walks `count` candidates, nearest first, and says which of them may be served under `policy` at `now_ms` (the loop's clock). Bit i of

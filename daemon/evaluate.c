@@ -22,9 +22,6 @@
 #define GRID_LAST_SIMILARITY 199
 #define GRID_LAST_SCORE 260
 
-/* A second embedder may be slow, and is asked for many texts at once. */
-#define SECOND_TIMEOUT_MS 60000
-
 /* One set of questions, ready to be run. */
 struct part {
 	struct evaluate_set *set;
@@ -179,6 +176,8 @@ static int measure(struct evaluate_report *report, struct part *whole)
 	}
 	if (!error)
 		error = options->json ? evaluate_report_json(report) : evaluate_report_table(report);
+	/* The drawing comes later, and only asks what kind of set it was. */
+	report->set = whole->set;
 	part_free(&test);
 	return error;
 }
@@ -229,14 +228,11 @@ static int make_vectors(const struct config *config, const struct config_namespa
 {
 	const struct evaluate_set *set = whole->set;
 	const struct policy policy = policy_usual(config, space);
-	struct config second = *config; /* shares everything with it */
 	int error = evaluate_vectors_make(config, set->texts, set->text_count, &whole->vectors, mistake, mistake_size);
 
 	if (error || !policy.calibrated || !(policy.weight > 0) || set->kind != EVALUATE_STREAM)
 		return error;
-	second.embedder = config->second_opinion;
-	second.embedder.timeout_ms = SECOND_TIMEOUT_MS;
-	return evaluate_vectors_make(&second, set->texts, set->text_count, &whole->second, mistake, mistake_size);
+	return evaluate_vectors_second(config, set->texts, set->text_count, &whole->second, mistake, mistake_size);
 }
 
 static int run_set(const struct evaluate_options *options, const struct config *config, const struct config_namespace *space,

@@ -309,7 +309,8 @@ static int check_options(struct evaluate_options *options, enum evaluate_what wh
 		bool is_measure = options->limit || options->model || options->system || options->out ||
 				  !isnan(options->temperature) || options->compare_threshold > CONFIG_NONE;
 		if (is_measure && !options->comparator)
-			return refuse("--limit, --compare-threshold, --model, --system, --temperature and --out are of --comparator");
+			return refuse(
+				"--limit, --compare-threshold, --model, --system, --temperature and --out are of --comparator");
 		/* Somebody who names a half to choose on wants a threshold chosen. */
 		if (options->tune != EVALUATE_ALL && isnan(options->max_wrong))
 			options->max_wrong = 0.01;
@@ -345,7 +346,11 @@ int evaluate_options_read(struct evaluate_options *options, enum evaluate_what w
 		.temperature = NAN,
 		.max_questions = QUESTIONS_DEFAULT,
 	};
-	while ((option = getopt_long(argc, argv, "c:h", is_calibrate ? options_calibrate : options_evaluate, NULL)) != -1) {
+	opterr = 0;
+	while ((option = getopt_long(argc, argv, ":c:h", is_calibrate ? options_calibrate : options_evaluate, NULL)) != -1) {
+		if (option == '?' || option == ':')
+			return refuse("%s: %s %s; see semcached %s --help", argv[0], argv[optind - 1],
+				      option == ':' ? "needs a value" : "is no option", argv[0]);
 		if (option == 'h') {
 			(void)fputs(usage, stdout);
 			return EXIT_SUCCESS;
@@ -402,6 +407,8 @@ int evaluate_config_read(const struct evaluate_options *options, struct config *
 	else if (error)
 		(void)fprintf(stderr, "%s: %s\n", options->config_path, error_text(error));
 	buffer_deinit(&mistakes);
+	if (error && strcmp(options->config_path, DEFAULT_CONFIG) == 0)
+		(void)fprintf(stderr, "semcached: --config names another file\n");
 	if (error)
 		return EVALUATE_CONFIG;
 	struct config_namespace *found =
@@ -412,7 +419,8 @@ int evaluate_config_read(const struct evaluate_options *options, struct config *
 		status = EVALUATE_CONFIG;
 	}
 	if (status < 0 && options->second_opinion && found->second_opinion && read->second_opinion.url[0] == '\0') {
-		(void)fprintf(stderr, "%s: [second_opinion] url is empty: there is no second embedder\n", options->config_path);
+		(void)fprintf(stderr, "%s: [second_opinion] url is empty: there is no second embedder\n",
+			      options->config_path);
 		status = EVALUATE_CONFIG;
 	}
 	if (status >= 0) {

@@ -20,11 +20,11 @@ enum evaluate_exit {
 
 struct evaluate_options {
 	const char *config_path, *namespace_name, *file, *plot, *out;
-	const char *guards, *mode, *second_opinion;      /* as in the configuration; NULL = as it is there */
+	const char *guards, *mode, *second_opinion;              /* as in the configuration; NULL = as it is there */
 	double threshold, margin, margin_floor, minimum, weight; /* CONFIG_NONE = as it is there */
-	double max_wrong, max_traps;                     /* shares; NAN = not asked for */
-	double bound, confidence;                        /* calibrate: shares */
-	double comparator_error;                         /* the same; NAN = not measured */
+	double max_wrong, max_traps;                             /* shares; NAN = not asked for */
+	double bound, confidence;                                /* calibrate: shares */
+	double comparator_error;                                 /* the same; NAN = not measured */
 	enum evaluate_half tune, test;
 	/* evaluate --comparator */
 	bool comparator;

@@ -41,6 +41,16 @@ static void shipped_print(FILE *out, const struct evaluate_report *report)
 		      counts->repeats ? 100.0 * (double)counts->right / (double)counts->repeats : 0.0);
 }
 
+/* Where nothing is wrong, gnuplot does not know how wide to draw. */
+static bool is_any_wrong(const struct evaluate_report *report)
+{
+	size_t wrong = report->shipped.counts.wrong;
+
+	for (size_t i = 0; i < report->point_count; i++)
+		wrong += report->points[i].counts.wrong;
+	return wrong > 0;
+}
+
 bool evaluate_report_plot(const struct evaluate_report *report)
 {
 	const char *path = report->options->plot;
@@ -63,6 +73,8 @@ bool evaluate_report_plot(const struct evaluate_report *report)
 	}
 	(void)fputs("set terminal png size 800,600\nset output ", out);
 	quoted_print(out, path);
+	if (!is_any_wrong(report))
+		(void)fputs("\nset xrange [-1:1]", out);
 	(void)fprintf(
 		out,
 		"\nset xlabel 'wrong, %% of all requests'\nset ylabel 'hits, %% of %s'\nset key bottom right\nset grid\n"

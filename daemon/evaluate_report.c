@@ -60,6 +60,8 @@ static void point_print(const struct evaluate_report *report, const char *name, 
 	if (served) {
 		interval_both(counts->wrong, served, CONFIDENCE, &low, &high);
 		(void)printf("%.2f - %.2f %%", 100 * low, 100 * high);
+	} else {
+		(void)putchar('-');
 	}
 	(void)putchar('\n');
 }
@@ -105,7 +107,7 @@ static void guards_print(const struct evaluate_report *report)
 	}
 	(void)printf("%-14s%-24ld%ld\n", "those on", (long)none->right - (long)report->shipped.counts.right,
 		     (long)none->wrong - (long)report->shipped.counts.wrong);
-	(void)printf("of            %-24zu%zu\n", none->right, none->wrong);
+	(void)printf("%-14s%-24zu%zu\n", "out of", none->right, none->wrong);
 }
 
 int evaluate_report_table(const struct evaluate_report *report)

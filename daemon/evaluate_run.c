@@ -185,6 +185,7 @@ static struct evaluate_counts run_stream(struct evaluate_bench *bench, const str
 	for (size_t i = 0; i < set->row_count; i++) {
 		const struct evaluate_row *row = &set->rows[i];
 		counts.repeats += bench->seen[row->class];
+		bool is_known = bench->answers[row->asked] != NO_ANSWER;
 		uint32_t served = serve(bench, row->asked, policy);
 		if (served == NO_ANSWER) {
 			bench->answers[row->asked] = row->asked;
@@ -193,8 +194,11 @@ static struct evaluate_counts run_stream(struct evaluate_bench *bench, const str
 			continue;
 		}
 		bench->answers[row->asked] = served;
-		counts.right += bench->classes[served] == row->class;
-		counts.wrong += bench->classes[served] != row->class;
+		bool is_wrong = bench->classes[served] != row->class;
+		counts.right += !is_wrong;
+		counts.wrong += is_wrong;
+		counts.decided += !is_known;
+		counts.decided_wrong += !is_known && is_wrong;
 	}
 	return counts;
 }

@@ -28,6 +28,8 @@ struct evaluate_counts {
 	size_t right;    /* served, and rightly */
 	size_t wrong;    /* served, and wrongly */
 	size_t traps;    /* pairs: rows with label 0 */
+	/* stream: served in words that were not asked before, and those of them that were wrong */
+	size_t decided, decided_wrong;
 };
 
 /* Prepares `bench` for set and vectors, which must stay. Returns 0 (evaluate_bench_deinit()) or ERROR_MEMORY. */

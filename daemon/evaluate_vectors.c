@@ -24,6 +24,7 @@
 #define PATIENCE_MS 5000
 #define PATIENCE_UP_MS 30000
 #define TIMEOUT_MS 10000
+#define SECOND_TIMEOUT_MS 60000
 
 struct slot {
 	struct embedding embedding;
@@ -250,6 +251,17 @@ int evaluate_vectors_make(const struct config *config, const struct slice *texts
 	if (error)
 		evaluate_vectors_deinit(vectors);
 	return error;
+}
+
+int evaluate_vectors_second(const struct config *config, const struct slice *texts, size_t count,
+			    struct evaluate_vectors *vectors, char *mistake, size_t mistake_size)
+{
+	struct config second = *config; /* shares everything with it */
+
+	second.embedder = config->second_opinion;
+	/* It may be slow, and is asked for many texts at once. */
+	second.embedder.timeout_ms = SECOND_TIMEOUT_MS;
+	return evaluate_vectors_make(&second, texts, count, vectors, mistake, mistake_size);
 }
 
 int evaluate_vectors_part(const struct evaluate_vectors *whole, const uint32_t *of, size_t count,

@@ -20,6 +20,10 @@ struct evaluate_vectors {
 int evaluate_vectors_make(const struct config *config, const struct slice *texts, size_t count,
 			  struct evaluate_vectors *vectors, char *mistake, size_t mistake_size);
 
+/* The same of the second embedder. */
+int evaluate_vectors_second(const struct config *config, const struct slice *texts, size_t count,
+			    struct evaluate_vectors *vectors, char *mistake, size_t mistake_size);
+
 /* Copies the rows `of` into `part`. Returns 0 or ERROR_MEMORY. */
 int evaluate_vectors_part(const struct evaluate_vectors *whole, const uint32_t *of, size_t count,
 			  struct evaluate_vectors *part);

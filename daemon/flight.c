@@ -127,7 +127,7 @@ static void take_reads(struct flight *flight)
 		flight->service->metrics.embedding_cache_hits++;
 	}
 	take_generation(flight, flight->read.generation);
-	if (!entry || flight->kind == FLIGHT_EXPLAIN)
+	if (!entry)
 		return;
 	flight->read.entry = NULL;
 	const struct alias *alias = flight->read.has_alias ? &flight->read.alias : NULL;
@@ -135,6 +135,10 @@ static void take_reads(struct flight *flight)
 	bool is_usable = !alias || alias->kind == ALIAS_ACCEPTED ||
 			 (flight->service->embedder &&
 			  strcmp(alias->embedder, embedder_name(flight->service->embedder)) == 0);
+	if (is_usable && flight->kind == FLIGHT_EXPLAIN) {
+		flight->read.entry = entry;
+		return;
+	}
 	if (is_usable) {
 		flight_keep_read(flight, entry, alias);
 		riders_serve_exact(flight, entry, alias, TIER_EXACT);

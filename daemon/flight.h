@@ -30,7 +30,7 @@ struct explanation {
 	const struct request *request;
 	const struct identity *identity, *scope;
 	bool compared;
-	enum reason missed; /* why meaning could not be compared, or REASON_NONE */
+	enum reason missed;  /* why meaning could not be compared, or REASON_NONE */
 	const float *vector; /* or NULL */
 	unsigned dimensions;
 	struct slice text, model, upstream;
@@ -61,8 +61,8 @@ struct rider_ops {
 struct rider {
 	const struct rider_ops *ops;
 	struct policy policy;
-	bool only;     /* never ask the model: `cache: only`, and look-ups */
-	bool no_store; /* keep nothing new for this one */
+	bool only;       /* never ask the model: `cache: only`, and look-ups */
+	bool no_store;   /* keep nothing new for this one */
 	uint64_t number; /* of the request, in the log of decisions */
 	unsigned uid;    /* of the caller */
 	int pid;
@@ -143,6 +143,9 @@ void flights_forget(struct flights *flights, const struct forget *forget);
 /* The pair of texts with these digests must not share an answer from now on, in no scope of `namespace`: an answer in the air gets
  * no alias for the other wording, and riders that came from it are told ERROR_UNAVAILABLE unless they have begun to read. */
 void flights_reject(struct flights *flights, struct slice namespace, const struct identity *a, const struct identity *b);
+
+/* An entry of `namespace` is quarantined from now on, which those that found it before must see. */
+void flights_quarantine(struct flights *flights, struct slice namespace);
 
 /* Returns a number that grows with every removal: what was read from Redis before it grew may be gone. */
 uint64_t flights_removals(const struct flights *flights);

@@ -209,8 +209,7 @@ size_t flight_nearest(const struct flight *flight, struct flight_near near[])
 	/* The decision is made on what a search would measure. */
 	for (size_t i = 0; i < nearest.count; i++) {
 		near[i].flight = nearest.flights[i];
-		near[i].similarity =
-			index_cosine(flight->vector, nearest.flights[i]->vector, flight->dimensions);
+		near[i].similarity = index_cosine(flight->vector, nearest.flights[i]->vector, flight->dimensions);
 	}
 	return nearest.count;
 }

@@ -63,8 +63,7 @@ static void look_around(const struct flight *flight, struct air *air)
 }
 
 /* Moves the rider to `other`, whose answer it shares. */
-static void join(struct flight *flight, struct rider *rider, const struct flight_near *near,
-		 const struct decision *decision)
+static void join(struct flight *flight, struct rider *rider, const struct flight_near *near, const struct decision *decision)
 {
 	struct flight *other = near->flight;
 	const struct served served = {&other->identity, other->text, other->model, near->similarity, decision->score, 0, -1};

@@ -136,8 +136,7 @@ static void write_came(struct store_write *write, int error)
 static void keep_wordings(struct flight *flight, const struct entry *entry)
 {
 	for (struct flight_wording *wording = flight->wordings; wording; wording = wording->next)
-		keep_alias(flight, entry, &wording->identity, &wording->digest, wording->similarity,
-			   wording->score);
+		keep_alias(flight, entry, &wording->identity, &wording->digest, wording->similarity, wording->score);
 }
 
 /* Puts the entry where it belongs: memory, the index, Redis. Returns whether Redis's reply is awaited. */

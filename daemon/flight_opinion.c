@@ -85,7 +85,7 @@ static bool could_be_served(const struct flight *flight, const struct rider *rid
 static bool wants_opinion(struct flight *flight)
 {
 	struct flight_near near[FLIGHT_NEAR];
-	size_t near_count = flight->kind == FLIGHT_ASK && flight->vector ? flight_nearest(flight, near) : 0;
+	size_t near_count = flight->kind == FLIGHT_ASK ? flight_nearest(flight, near) : 0;
 	const struct rider *rider;
 
 	if (flight->search.count + near_count < 2)
@@ -102,7 +102,7 @@ bool flight_start_opinion(struct flight *flight)
 	struct flight_second *second = &flight->second;
 	struct service *service = flight->service;
 
-	if (!has_second(flight) || (flight->kind != FLIGHT_ADD && !wants_opinion(flight)))
+	if (!has_second(flight) || !flight->vector || (flight->kind != FLIGHT_ADD && !wants_opinion(flight)))
 		return false;
 	second->is_wanted = flight->kind != FLIGHT_ADD;
 	if (!ask_second(flight))

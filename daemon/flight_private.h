@@ -23,15 +23,15 @@
 enum flight_kind { FLIGHT_ASK, FLIGHT_LOOKUP, FLIGHT_EXPLAIN, FLIGHT_ADD };
 
 enum flight_state {
-	FLIGHT_NEW,    /* nothing yet */
-	FLIGHT_EXACT,  /* Redis: the identity, and the question's cached embedding */
-	FLIGHT_EMBED,  /* the embedder */
-	FLIGHT_SEARCH, /* the index */
+	FLIGHT_NEW,     /* nothing yet */
+	FLIGHT_EXACT,   /* Redis: the identity, and the question's cached embedding */
+	FLIGHT_EMBED,   /* the embedder */
+	FLIGHT_SEARCH,  /* the index */
 	FLIGHT_OPINION, /* the second embedder */
-	FLIGHT_FETCH,  /* Redis: the entry of a candidate */
-	FLIGHT_CHAT,   /* the model; the flight can be joined by meaning. Or it failed, and some wait for a candidate */
-	FLIGHT_STORE,  /* Redis: the write */
-	FLIGHT_DONE,   /* riders that have not read all */
+	FLIGHT_FETCH,   /* Redis: the entry of a candidate */
+	FLIGHT_CHAT,    /* the model; the flight can be joined by meaning. Or it failed, and some wait for a candidate */
+	FLIGHT_STORE,   /* Redis: the write */
+	FLIGHT_DONE,    /* riders that have not read all */
 };
 
 /* Another wording whose riders came here: it gets an alias when this answer is stored. */
@@ -110,9 +110,9 @@ struct flight {
 	float *vector;
 	bool is_new; /* it comes from the embedder, not from Redis */
 	unsigned dimensions;
-	size_t weighed;     /* so many candidates were compared with the question by guards and verdicts */
-	uint32_t gone;      /* candidates that are not there any more */
-	int fetching;       /* the candidate being read, or -1 */
+	size_t weighed; /* so many candidates were compared with the question by guards and verdicts */
+	uint32_t gone;  /* candidates that are not there any more */
+	int fetching;   /* the candidate being read, or -1 */
 	struct flight_would would;
 	enum reason missed; /* why meaning could not be compared at all */
 	int write_error;    /* how the write went; ERROR_PENDING = queued */
@@ -121,7 +121,7 @@ struct flight {
 	struct fault fault;
 	bool is_kept;
 	uint64_t kept_created_ms; /* of the entry */
-	struct buffer usage; /* raw MessagePack */
+	struct buffer usage;      /* raw MessagePack */
 	struct flight_wording *wordings;
 	size_t wording_count;
 	uint64_t embedding_us, search_us, upstream_us, step_us;

@@ -137,7 +137,7 @@ static enum reason decide_stale(const struct entry *entry, const struct policy *
 }
 
 enum reason riders_why_not_stored(const struct flight *flight, const struct rider *rider, const struct entry *entry,
-				 const struct alias *alias, enum tier tier, uint64_t now_ms)
+				  const struct alias *alias, enum tier tier, uint64_t now_ms)
 {
 	const struct pair_asked asked = {flight->request.namespace, flight->text, &flight->digest};
 	const struct pair_entry pair = {entry->question, &entry->identity, entry->created_ms};
@@ -159,8 +159,8 @@ static void note_alias(struct flight *flight, struct rider *rider, const struct 
 		       enum tier tier)
 {
 	const struct decision decision = {.serve = true, .plain = !rider->policy.calibrated, .score = alias->score};
-	const struct served served = {&entry->identity,   entry->question, entry->model, alias->similarity, alias->score,
-				      entry->created_ms, (int)alias->kind};
+	const struct served served = {&entry->identity, entry->question,   entry->model,    alias->similarity,
+				      alias->score,     entry->created_ms, (int)alias->kind};
 
 	flight_note(flight, rider, tier, &decision, &served);
 }
@@ -223,6 +223,8 @@ void riders_serve_candidate(struct flight *flight, size_t index, const struct en
 	candidate->created_at_ms = entry->created_at_ms;
 	candidate->fresh_until_at_ms = entry->fresh_until_at_ms;
 	candidate->expires_at_ms = entry->expires_at_ms;
+	/* Somebody may have joined, or said something, while it was read. */
+	flight_weigh(flight);
 	DL_FOREACH (flight->riders, rider) {
 		struct decision decision = flight_decide(flight, rider, now_ms);
 		/* A lone entry may have a neighbour tomorrow, and is then decided about by other rules than today. */
@@ -243,8 +245,8 @@ void riders_serve_candidate(struct flight *flight, size_t index, const struct en
 		if (!is_waiting(rider) || !decision.serve || decision.index != index)
 			continue;
 		struct result result = result_of_entry(flight, entry, TIER_SEMANTIC);
-		const struct served served = {&brief.identity, entry->question,  entry->model, similarity,
-					      decision.score,  brief.created_ms, -1};
+		const struct served served = {
+			&brief.identity, entry->question, entry->model, similarity, decision.score, brief.created_ms, -1};
 		result.similarity = similarity;
 		flight_note(flight, rider, TIER_SEMANTIC, &decision, &served);
 		flight_audit_hit(flight, rider, &decision, entry);
@@ -300,7 +302,7 @@ static bool serve_stale_wording(struct flight *flight, struct rider *rider, uint
 
 	if (!rider->joined || rider->cursor.position > 0 || !replica_is_current(service) ||
 	    !memory_cache_get(service->memory, &rider->asked, now_ms, &hit) || hit.alias ||
-	    decide_stale(hit.entry, &rider->policy, now_ms) != REASON_NONE)
+	    riders_why_not_stored(flight, rider, hit.entry, NULL, TIER_STALE, now_ms) != REASON_NONE)
 		return false;
 	struct result result = result_of_entry(flight, hit.entry, TIER_STALE);
 	result.similarity = 1.0;

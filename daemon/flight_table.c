@@ -203,6 +203,9 @@ int flight_ask(struct service *service, struct rider *rider, const struct questi
 		if (error)
 			return fault_set(fault, error, "", "out of memory for another call");
 	}
+	/* Its settings may be others than those that the flight was opened under. */
+	flight->space = question->space;
+	flight->weighed = 0;
 	rider->ttl_s = question->ttl_s;
 	riders_add(flight, rider);
 	flight_take_tags(flight, question->request->tags, question->request->tag_count);

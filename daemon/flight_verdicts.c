@@ -41,3 +41,12 @@ void flights_reject(struct flights *flights, struct slice namespace, const struc
 			flight_abandon(flight);
 	}
 }
+
+void flights_quarantine(struct flights *flights, struct slice namespace)
+{
+	struct flight *flight;
+
+	DL_FOREACH (flights->all, flight)
+		if (slice_equal(flight->request.namespace, namespace))
+			flight->weighed = 0;
+}

@@ -20,10 +20,10 @@ struct candidate {
 	uint64_t created_ms;
 	uint64_t created_at_ms, fresh_until_at_ms, expires_at_ms; /* of the entry, on this host's clock */
 	/* Filled in after the search, for the question at hand: */
-	uint32_t vetoes;               /* bits of guards */
-	bool rejected, quarantined;    /* by what people said */
-	double opinion;                /* cosine of the second embedder; NAN = there is none */
-	char *question; /* malloc'ed with the result, NUL-terminated; index_candidates_free() */
+	uint32_t vetoes;            /* bits of guards */
+	bool rejected, quarantined; /* by what people said */
+	double opinion;             /* cosine of the second embedder; NAN = there is none */
+	char *question;             /* malloc'ed with the result, NUL-terminated; index_candidates_free() */
 	size_t question_length;
 };
 
@@ -34,7 +34,7 @@ struct index_search {
 	void *data;
 	struct candidate candidates[INDEX_CANDIDATES]; /* the receiver's: index_candidates_free() */
 	size_t count;
-	void *private; /* the backend's; NULL while not pending */
+	void *private;     /* the backend's; NULL while not pending */
 	bool is_elsewhere; /* the backend's */
 };
 

@@ -404,8 +404,8 @@ static int start_parts(struct service *service)
 	service->flights = flights_create(service);
 	service->reviews = reviews_create(service);
 	service->http = http_create(service->loop, service->deadlines);
-	if (!service->hasher || !service->memory || !service->namespaces || !service->recall || !service->verdicts || !service->settings ||
-	    !service->decisions || !service->flights || !service->reviews || !service->http)
+	if (!service->hasher || !service->memory || !service->namespaces || !service->recall || !service->verdicts ||
+	    !service->settings || !service->decisions || !service->flights || !service->reviews || !service->http)
 		return ERROR_MEMORY;
 	if (index_memory_create(&service->index, service->loop, config->memory.index_max_bytes, &service->metrics) != 0)
 		return ERROR_MEMORY;

@@ -66,18 +66,18 @@
 	X(flights_detached, "flights finished for the cache after the last rider left")                                     \
 	X(flights_joined_by_meaning, "flights that joined another in the air")                                              \
 	X(namespaces_not_counted, "answers in namespaces beyond those counted apart")                                       \
-	X(reviews_same, "comparisons with the model's answer in which a hit by meaning, or a would-be hit, said the same")     \
-	X(reviews_different, "the same, in which it said something else")                                                   \
-	X(reviews_not_comparable, "the same, in which an answer was too long to be compared, or not whole")                 \
+	X(reviews_same, "comparisons with the model's answer in which a hit by meaning, or a would-be hit, said the same")  \
+	X(reviews_different, "comparisons with the model's answer in which a hit, or a would-be hit, said something else")  \
+	X(reviews_not_comparable, "comparisons in which an answer was too long to be compared, or not whole")               \
 	X(reviews_dropped, "comparisons not made: too many waited, or the entry or the embedder was gone")                  \
 	X(audit_calls, "chat calls of audits, which are not in api_calls")                                                  \
-	X(audit_failures, "the same, those that failed")                                                                    \
+	X(audit_failures, "chat calls of audits that failed")                                                               \
 	X(audits_over_budget, "hits chosen for an audit when the day's audit_calls were used up")                           \
 	X(judge_calls, "chat calls of judges, which are not in api_calls")                                                  \
-	X(judge_failures, "the same, those that failed")                                                                    \
+	X(judge_failures, "chat calls of judges that failed")                                                               \
 	X(judge_yes, "questions just under the threshold that a model said want the nearest entry's answer")                \
-	X(judge_no, "the same, that it said do not")                                                                        \
-	X(judge_unclear, "the same, to which it said neither")                                                              \
+	X(judge_no, "questions just under the threshold that a model said want another answer than the nearest entry's")    \
+	X(judge_unclear, "questions just under the threshold to which a model said neither yes nor no")                     \
 	X(judges_over_budget, "questions not judged because the day's judge_calls were used up")                            \
 	X(decisions_written, "decisions written to the log of decisions")                                                   \
 	X(decisions_dropped, "decisions that were not written: the disk was slow, full or not there")                       \

@@ -28,8 +28,8 @@ static bool is_rejected(const struct service *service, const struct pair_asked *
 	return pair_rejected(service, asked->namespace, &own, &other);
 }
 
-struct pair_facts pair_look(const struct service *service, const struct config_namespace *space, const struct pair_asked *asked,
-			    const struct pair_entry *entry)
+struct pair_facts pair_look(const struct service *service, const struct config_namespace *space,
+			    const struct pair_asked *asked, const struct pair_entry *entry)
 {
 	struct pair_facts facts = {
 		.vetoes = guards_veto(asked->text, entry->question, space->guards.on | space->guards.shadow,
@@ -38,8 +38,7 @@ struct pair_facts pair_look(const struct service *service, const struct config_n
 
 	if (!verdicts_any(service->verdicts, asked->namespace))
 		return facts;
-	facts.quarantined =
-		verdicts_quarantined(service->verdicts, asked->namespace, entry->identity, entry->created_ms);
+	facts.quarantined = verdicts_quarantined(service->verdicts, asked->namespace, entry->identity, entry->created_ms);
 	facts.rejected = is_rejected(service, asked, entry->question);
 	return facts;
 }

@@ -24,10 +24,11 @@ struct pair_entry {
 bool pair_known(const struct service *service);
 
 /* Compares them, by the guards that are on or only counted in `space`. A digest that cannot be made (no memory) counts as rejected. */
-struct pair_facts pair_look(const struct service *service, const struct config_namespace *space, const struct pair_asked *asked,
-			    const struct pair_entry *entry);
+struct pair_facts pair_look(const struct service *service, const struct config_namespace *space,
+			    const struct pair_asked *asked, const struct pair_entry *entry);
 
 /* Two questions that are both being asked: has no entry yet. */
-bool pair_rejected(const struct service *service, struct slice namespace, const struct identity *a, const struct identity *b);
+bool pair_rejected(const struct service *service, struct slice namespace, const struct identity *a,
+		   const struct identity *b);
 
 #endif

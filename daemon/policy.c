@@ -7,9 +7,6 @@
 
 #include <string.h>
 
-/* What the second opinion weighs where only the other values are given. */
-#define WEIGHT 0.5
-
 /* Chosen on a public stream of questions so that about .6 % of all requests get a wrong answer; README, "Thresholds". */
 static const struct {
 	const char *model, *second; /* "" = without second opinion */
@@ -17,7 +14,7 @@ static const struct {
 } shipped[] = {
 	{"use-multilingual-v3",
 	 "multilingual-e5-small-centred",
-	 {.score_threshold = 0.94, .margin = 0.5, .margin_floor = 0.50, .minimum = 0.70, .weight = WEIGHT}},
+	 {.score_threshold = 0.94, .margin = 0.5, .margin_floor = 0.50, .minimum = 0.70, .weight = POLICY_WEIGHT}},
 	{"use-multilingual-v3", "", {.score_threshold = 0.965, .margin = 0.5, .margin_floor = 0.60, .minimum = 0.80}},
 };
 
@@ -34,14 +31,15 @@ const struct calibration *policy_shipped(const char *model)
 	return policy_shipped_with(model, "");
 }
 
-static bool has_second(const struct config *config, const struct config_namespace *space)
+bool policy_has_second(const struct config *config, const struct config_namespace *space)
 {
 	return space->second_opinion && config->second_opinion.url && config->second_opinion.url[0];
 }
 
 const struct calibration *policy_shipped_for(const struct config *config, const struct config_namespace *space)
 {
-	return policy_shipped_with(config->embedder.model, has_second(config, space) ? config->second_opinion.model : "");
+	return policy_shipped_with(config->embedder.model,
+				   policy_has_second(config, space) ? config->second_opinion.model : "");
 }
 
 /* Takes the values that the namespace sets itself. Returns whether it sets all, and whether it sets any. */
@@ -79,17 +77,17 @@ static void calibrate(const struct config *config, const struct config_namespace
 	const struct calibration *base = space->certificate      ? &space->certificate->calibration
 					 : space->is_uncertified ? NULL
 								 : policy_shipped_for(config, space);
-	struct calibration calibration = base ? *base
-					      : (struct calibration){.weight = has_second(config, space) ? WEIGHT : 0};
+	struct calibration calibration =
+		base ? *base : (struct calibration){.weight = policy_has_second(config, space) ? POLICY_WEIGHT : 0};
 	bool is_any;
 	bool is_whole = take_own(space, &calibration, &is_any);
 
-	if (space->opinion_weight > CONFIG_NONE && has_second(config, space)) {
+	if (space->opinion_weight > CONFIG_NONE && policy_has_second(config, space)) {
 		calibration.weight = space->opinion_weight;
 		is_any = true;
 	}
 	/* What was calibrated with second opinions says nothing without them. */
-	if ((!base && !is_whole) || (calibration.weight > 0 && !has_second(config, space)))
+	if ((!base && !is_whole) || (calibration.weight > 0 && !policy_has_second(config, space)))
 		return;
 	policy->calibrated = true;
 	policy->score_threshold = calibration.score_threshold;
@@ -98,6 +96,10 @@ static void calibrate(const struct config *config, const struct config_namespace
 	policy->minimum = calibration.minimum;
 	policy->weight = calibration.weight;
 	policy->certificate_ms = space->certificate && !is_any ? space->certificate->created_ms : 0;
+	/* What a certificate promises of hits holds for no lone entry that has less than the score would need: it gains nothing from
+	 * the margin. */
+	if (space->certificate && !is_any && policy->threshold < policy->score_threshold)
+		policy->threshold = policy->score_threshold;
 	policy->origin = is_any ? origin_of(space->score_origin) : space->certificate ? ORIGIN_certificate : ORIGIN_shipped;
 }
 

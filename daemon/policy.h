@@ -22,6 +22,12 @@ const struct calibration *policy_shipped(const char *model);
 /* The same with second opinions of the embedder model `second`. */
 const struct calibration *policy_shipped_with(const char *model, const char *second);
 
+/* Returns whether a second opinion is to be had in `space`. */
+bool policy_has_second(const struct config *config, const struct config_namespace *space);
+
+/* What the second opinion weighs where only the other values are given. */
+#define POLICY_WEIGHT 0.5
+
 /* Returns what ships for the embedders that `space` is decided with, or NULL. */
 const struct calibration *policy_shipped_for(const struct config *config, const struct config_namespace *space);
 

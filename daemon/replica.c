@@ -207,7 +207,7 @@ static void on_settings(void *data, struct slice namespace, bool is_own)
 	struct replica *replica = data;
 
 	replica->service->metrics.log_records += !is_own;
-	settings_follow(replica->service->settings, namespace);
+	settings_follow(replica->service->settings, namespace, is_own);
 }
 
 static void on_flushed(void *data, struct slice namespace, uint64_t generation)

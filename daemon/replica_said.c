@@ -62,6 +62,9 @@ int replica_said_apply(struct service *service, struct slice namespace, const st
 	}
 	if (verdict->has_mark)
 		error = verdicts_wrong(service->verdicts, namespace, &wrong, &is_new);
+	if (is_new && service->flights &&
+	    verdicts_quarantined(service->verdicts, namespace, &verdict->entry, verdict->created_ms))
+		flights_quarantine(service->flights, namespace);
 	if (error || !verdict->has_pair)
 		return error;
 	bool was_rejected = verdicts_rejected(service->verdicts, namespace, &verdict->own, &verdict->question);

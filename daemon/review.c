@@ -20,7 +20,8 @@ static bool waits_too_long(const struct review *review)
 	return deadlines_now_ms(review->reviews->service->deadlines) - review->waits_since_ms > WAIT_MS;
 }
 
-static void give_turn(struct reviews *reviews, struct review *review, bool *is_waiting)
+/* Returns whether it waits for a better moment, of which nobody tells. */
+static bool give_turn(struct reviews *reviews, struct review *review)
 {
 	if (review->state == REVIEW_TO_COMPARE && !reviews->comparing) {
 		review->state = REVIEW_COMPARING;
@@ -29,8 +30,9 @@ static void give_turn(struct reviews *reviews, struct review *review, bool *is_w
 	} else if (review->state == REVIEW_TO_ASK && waits_too_long(review)) {
 		review_drop(review);
 	} else if (review->state == REVIEW_TO_ASK && reviews->asking < REVIEW_CHATS) {
-		*is_waiting = review_ask(review) && review->state == REVIEW_TO_ASK;
+		return review_ask(review) && review->state == REVIEW_TO_ASK;
 	}
+	return false;
 }
 
 static void due_expired(struct deadline *due)
@@ -40,8 +42,8 @@ static void due_expired(struct deadline *due)
 	bool is_waiting = false;
 
 	DL_FOREACH_SAFE (reviews->all, review, next)
-		give_turn(reviews, review, &is_waiting);
-	/* The upstream's callers come first; when they have had enough nobody tells. */
+		is_waiting = give_turn(reviews, review) || is_waiting;
+	/* The upstream's callers come first. */
 	if (is_waiting && !due->place)
 		reviews_wake(reviews, RETRY_MS);
 }

@@ -40,11 +40,11 @@ struct service {
 	struct recall *recall;         /* what recent parameters meant */
 	struct index index;
 	struct http *http;
-	struct embedder *embedder; /* NULL: none configured */
-	struct embedder *second;   /* gives second opinions; NULL: none configured */
-	struct store *store;       /* NULL: memory only */
-	struct replica *replica;   /* NULL: memory only */
-	struct settings *settings; /* what is set at run time */
+	struct embedder *embedder;   /* NULL: none configured */
+	struct embedder *second;     /* gives second opinions; NULL: none configured */
+	struct store *store;         /* NULL: memory only */
+	struct replica *replica;     /* NULL: memory only */
+	struct settings *settings;   /* what is set at run time */
 	struct verdicts *verdicts;   /* what people said of answers */
 	struct decisions *decisions; /* the log of decisions */
 	struct upstreams *upstreams;

@@ -288,15 +288,17 @@ void settings_applied(struct settings *settings)
 
 /* ---- changing ---- */
 
-static int unknown_key(const struct settings *settings, struct slice key, struct fault *fault)
+static int unknown_key(const struct settings *settings, const struct settings_item *item, struct fault *fault)
 {
+	struct slice key = item->key;
 	struct buffer keys;
 
 	buffer_init(&keys, 1024);
 	for (size_t k = 0; k < settings->key_count; k++)
 		(void)buffer_printf(&keys, "%s%s", k ? ", " : "", settings->keys[k]);
-	(void)fault_set(fault, ERROR_INVALID, "field=set", "%.*s is no run-time setting; those are %.*s",
-			(int)(key.length < 64 ? key.length : 64), key.data, (int)keys.length, keys.length ? keys.data : "");
+	(void)fault_set(fault, ERROR_INVALID, item->value.data ? "field=set" : "field=unset",
+			"%.*s is no run-time setting; those are %.*s", (int)(key.length < 64 ? key.length : 64), key.data,
+			(int)keys.length, keys.length ? keys.data : "");
 	buffer_deinit(&keys);
 	return fault->code;
 }
@@ -325,7 +327,7 @@ static int candidate_make(const struct settings *settings, const struct settings
 		const struct settings_item *item = &change->items[i];
 		size_t k = key_of(settings, item->key);
 		if (k == settings->key_count)
-			return unknown_key(settings, item->key, fault);
+			return unknown_key(settings, item, fault);
 		if (item->value.length > CONFIG_OVERRIDE_BYTES ||
 		    (item->value.length && memchr(item->value.data, 0, item->value.length)))
 			return fault_set(fault, ERROR_INVALID, "field=set",
@@ -402,6 +404,8 @@ static void take(struct settings *settings, const struct settings_change *change
 		space->is_refused[k] = candidate->is_refused[k];
 	}
 	space->is_skipped_whole = false;
+	if (settings->service->store)
+		settings_expect_own(settings, space);
 	if (change->has_certificate)
 		(void)settings_put_certificate(settings, space,
 					       change->certificate.length ? change->certificate : (struct slice){NULL, 0});

@@ -39,8 +39,8 @@ bool settings_known(const struct settings *settings);
 /* Reads everything and puts it in force. Returns 0, and `done` is called once, later; or as store_find(). */
 int settings_load(struct settings *settings, void (*done)(void *data, int error), void *data);
 
-/* The log says that those of `namespace` were written: reads them soon and puts them in force. */
-void settings_follow(struct settings *settings, struct slice namespace);
+/* The log says that those of `namespace` were written (`is_own`: by this daemon): reads them soon and puts them in force. */
+void settings_follow(struct settings *settings, struct slice namespace, bool is_own);
 
 /* As config_read_again(), with what is in force laid over it. */
 int settings_read_again(struct settings *settings, const char *path, struct config **fresh, struct buffer *mistakes);

@@ -178,6 +178,8 @@ static int mark_withdrawn(struct settings *settings, struct settings_space *spac
 	if (!error && settings->service->store) {
 		const struct store_settings_change change = {.has_certificate = true, .certificate = buffer_slice(&text)};
 		error = store_settings_write(settings->service->store, NULL, slice_of(space->name), &change);
+		if (!error)
+			settings_expect_own(settings, space);
 	}
 	if (!error)
 		error = settings_put_certificate(settings, space, buffer_slice(&text));

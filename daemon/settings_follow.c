@@ -7,6 +7,8 @@
 #include <string.h>
 
 #define RETRY_MS 500
+/* A change made here that the log has not told of by then was perhaps lost with its connection. */
+#define OWN_MS 5000
 
 static void read_next(struct settings *settings);
 
@@ -56,6 +58,11 @@ static bool has_any(const struct settings *settings, const struct store_settings
 	return found->unknown > 0 || found->certificate.data || found->is_other;
 }
 
+static bool is_older(const struct settings *settings, const struct settings_space *space)
+{
+	return space->own > 0 && deadlines_now_ms(settings->service->deadlines) < space->own_until_ms;
+}
+
 static void on_found(struct store_settings *read, const struct store_settings_found *found)
 {
 	struct settings *settings = read->data;
@@ -67,6 +74,11 @@ static void on_found(struct store_settings *read, const struct store_settings_fo
 		space = settings_get(settings, found->namespace);
 	if (!space) {
 		settings->service->metrics.settings_refused++;
+		return;
+	}
+	if (is_older(settings, space)) {
+		/* The log will tell of what was set here since, and then it is read again. */
+		space->is_seen = true;
 		return;
 	}
 	int error = take_found(settings, space, found);
@@ -81,7 +93,7 @@ static void forget_unseen(struct settings *settings)
 	const struct store_settings_found none = {.values = nothing};
 
 	for (size_t i = 0; i < settings->count; i++)
-		if (!settings->spaces[i]->is_seen)
+		if (!settings->spaces[i]->is_seen && !is_older(settings, settings->spaces[i]))
 			(void)take_found(settings, settings->spaces[i], &none);
 }
 
@@ -187,9 +199,20 @@ int settings_load(struct settings *settings, void (*done)(void *data, int error)
 	return 0;
 }
 
-void settings_follow(struct settings *settings, struct slice namespace)
+void settings_expect_own(struct settings *settings, struct settings_space *space)
+{
+	space->own++;
+	space->own_until_ms = deadlines_now_ms(settings->service->deadlines) + OWN_MS;
+}
+
+void settings_follow(struct settings *settings, struct slice namespace, bool is_own)
 {
 	if (namespace.length == 0 || namespace.length > LIMIT_NAMESPACE_BYTES)
+		return;
+	struct settings_space *space = settings_find(settings, namespace);
+	if (space && !is_older(settings, space))
+		space->own = 0;
+	if (is_own && space && space->own > 0 && --space->own > 0)
 		return;
 	for (size_t i = 0; i < settings->pending_count; i++)
 		if (slice_equal(slice_of(settings->pending[i]), namespace))

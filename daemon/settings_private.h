@@ -22,6 +22,8 @@ struct settings_space {
 	bool is_skipped_whole;                 /* there is no room for its section */
 	uint64_t unknown;                      /* settings that this version does not know */
 	bool is_seen;                          /* while everything is being read */
+	size_t own;                            /* changes made here whose record in the log has not come */
+	uint64_t own_until_ms;                 /* of the loop's clock: how long it is waited for */
 	char *text;                            /* of the certificate; NULL = none */
 	bool is_other;                         /* none, but there is one for another embedder */
 	bool is_certificate;                   /* `text` could be read: */
@@ -67,6 +69,8 @@ void settings_resolve(struct settings *settings);
 
 /* settings_follow.c */
 void settings_follow_init(struct settings *settings);
+/* A change was made here and sent to Redis: until the log tells of it, what is read is older. */
+void settings_expect_own(struct settings *settings, struct settings_space *space);
 void settings_follow_deinit(struct settings *settings);
 
 /* settings_certificate.c */

@@ -41,7 +41,8 @@ static const struct key keys[] = {
 	{NAME("messages"), ASKS | FEEDBACK, RAW_ARRAY, AT(messages), 0, 0},
 	{NAME("model"), ASKS | FEEDBACK, TEXT, AT(model), 0, LIMIT_MODEL_BYTES},
 	{NAME("parameters"), ASKS | FEEDBACK, RAW_MAP, AT(parameters), 0, 0},
-	{NAME("namespace"), ASKS | NAMED | FEEDBACK | 1u << METHOD_config | WATCH, TEXT, AT(namespace), AT(has_namespace), LIMIT_NAMESPACE_BYTES},
+	{NAME("namespace"), ASKS | NAMED | FEEDBACK | 1u << METHOD_config | WATCH, TEXT, AT(namespace), AT(has_namespace),
+	 LIMIT_NAMESPACE_BYTES},
 	{NAME("question"), ASKS | FEEDBACK | 1u << METHOD_invalidate, TEXT, AT(question), 0, 0},
 	{NAME("context"), ASKS | FEEDBACK, TEXT, AT(context), 0, LIMIT_CONTEXT_BYTES},
 	{NAME("cache"), GET, CACHE_MODE, AT(cache), 0, 0},
@@ -51,7 +52,8 @@ static const struct key keys[] = {
 	{NAME("ttl"), GET | ADD, NUMBER, AT(ttl_s), AT(has_ttl), LIMIT_TTL_S},
 	{NAME("tags"), GET | ADD, NAMES, AT(tags), 0, LIMIT_TAGS},
 	{NAME("stream"), GET, FLAG, AT(stream), 0, 0},
-	{NAME("timeout_ms"), GET | LOOKUP | EXPLAIN | FEEDBACK | WATCH, NUMBER, AT(timeout_ms), AT(has_timeout), LIMIT_TIMEOUT_MS},
+	{NAME("timeout_ms"), GET | LOOKUP | EXPLAIN | FEEDBACK | WATCH, NUMBER, AT(timeout_ms), AT(has_timeout),
+	 LIMIT_TIMEOUT_MS},
 	{NAME("answer"), ADD, TEXT, AT(answer), 0, 0},
 	{NAME("entry"), 1u << METHOD_invalidate | 1u << METHOD_show | FEEDBACK, TEXT, AT(entry), 0, 64},
 	{NAME("verdict"), FEEDBACK, VERDICT, AT(verdict), AT(has_verdict), 0},
@@ -188,7 +190,8 @@ static int read_cache_use(const struct key *key, const struct reader_value *valu
 	return invalid(fault, key->name.data, "must be default, refresh, no_store or only");
 }
 
-static int read_verdict(const struct key *key, const struct reader_value *value, enum feedback_verdict *out, struct fault *fault)
+static int read_verdict(const struct key *key, const struct reader_value *value, enum feedback_verdict *out,
+			struct fault *fault)
 {
 	static const char *const names[] = {
 		[FEEDBACK_RIGHT] = "right",

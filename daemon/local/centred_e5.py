@@ -54,12 +54,13 @@ class Model:
         return vectors / numpy.linalg.norm(vectors, axis=1, keepdims=True)
 
 
-def main():
+def measure_centre():
+    """Return the mean of the raw vectors of the ordinary questions."""
     with open(os.path.join(HERE, "ordinary_questions.txt"), encoding="utf-8") as file:
         questions = file.read().splitlines()
     engine = Model(numpy.zeros(Model.dimensions, numpy.float32)).engine
-    numpy.save(CENTRE, engine.query(questions).mean(axis=0, dtype=numpy.float64).astype("<f4"))
+    return engine.query(questions).mean(axis=0, dtype=numpy.float64).astype("<f4")
 
 
 if __name__ == "__main__":
-    main()
+    numpy.save(CENTRE, measure_centre())

@@ -77,6 +77,7 @@ class UniversalSentenceEncoder:
 
 
 def load_centred_e5():
+    sys.dont_write_bytecode = True  # this folder is the sources', or not ours to write to
     from centred_e5 import Model
     return Model()
 

@@ -322,6 +322,10 @@ def test_people_and_prometheus_see_the_estimates(audited, upstream):
     assert code == 0, err
     [row] = [line.split() for line in out.splitlines() if "0.95 to 1.00" in line]
     assert row[:2] == ["default", "audit"] and row[5:8] == ["1", "1", "100.00"] and row[-1] == "unmeasured"
+    daemon.client().call("config", set={"comparator_false_same": "1/10", "comparator_false_different": "1/50"})
+    [row] = [line for line in ctl("stats")[1].splitlines() if "0.95 to 1.00" in line]
+    assert row.endswith("  10.0, 2.0")
+    daemon.client().call("config", unset=["comparator_false_same", "comparator_false_different"])
     code, out, err = ctl("stats", "--prometheus")
     assert code == 0, err
     band = '{namespace="default",source="audit",from="0.95",to="1"}'
@@ -331,3 +335,24 @@ def test_people_and_prometheus_see_the_estimates(audited, upstream):
     assert code == 0, err
     for part in ("audit: the model's answer is different, similarity 0.3", ANSWER, OTHER):
         assert part in out, out
+
+
+def test_of_several_that_wait_none_is_forgotten(audited, upstream):
+    """Two upstreams: one is busy with a caller, the other is free."""
+    daemon = audited().configure("upstream main", max_transfers="1", models="test-model").configure(
+        "upstream second", url="http://second.test/v1", unix_socket=upstream.socket_path, models="other-model").start()
+    upstream.when(FIRST, answers(ANSWER))
+    client = daemon.client()
+    for model in ("test-model", "other-model"):
+        client.ask(FIRST, model=model)
+    upstream.when("bread", holds)
+    upstream.when(ASKED, answers(ANSWER))
+    asking = client.start_ask("How do I bake a plain bread?", model="test-model")
+    held = upstream.wait_chat("bread")
+    for model in ("test-model", "other-model"):
+        assert client.ask(ASKED, model=model)["tier"] == "semantic"
+    wait_reviewed(daemon)
+    held.token("Slowly.")
+    held.finish()
+    assert asking.wait()["answer"] == "Slowly."
+    assert wait_reviewed(daemon, 2)["reviews_same"] == 2

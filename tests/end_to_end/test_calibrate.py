@@ -80,6 +80,18 @@ def test_too_little_data_is_refused_with_what_is_missing(make_daemon, upstream, 
     assert done.returncode == 1 and "smallest bound: 4.01 %" in done.stdout and "about 103 labels" in done.stdout
 
 
+def test_the_same_words_again_are_no_evidence(make_daemon, upstream, place):
+    daemon = make_daemon(upstream=upstream)
+    daemon.write_config()
+    path = f"{place}/stream.tsv"
+    upstream.vectors.near("Tell me how to whistle", "How do I whistle?", 0.97)
+    with open(path, "w", encoding="utf-8") as file:
+        rows = ["Who painted it?", "How do I whistle?", *["Tell me how to whistle", "How do I whistle?"] * ENOUGH]
+        file.write("id\tclass_id\tprompt\n" + "".join(f"{i}\t{int('whistle' in row)}\t{row}\n" for i, row in enumerate(rows)))
+    status, result, err = calibrate(daemon, *promise(path))
+    assert (status, err, result["served"]) == (1, "", 1)
+
+
 def test_where_too_many_are_wrong_no_number_of_labels_would_do(make_daemon, upstream, pairs):
     daemon = make_daemon(upstream=upstream)
     daemon.write_config()
@@ -108,6 +120,24 @@ def test_the_daemon_is_given_the_certificate_and_serves_by_it(make_daemon, redis
     client.call("get_or_generate", prompt="Who painted it?")
     client.call("get_or_generate", prompt="How do I whistle?")
     assert client.call("get_or_generate", prompt="Tell me how to whistle")["tier"] == "semantic"
+
+
+def test_a_lone_entry_is_not_served_under_what_the_certificate_covers(make_daemon, redis, upstream, pairs):
+    daemon = make_daemon(redis=redis, upstream=upstream, namespace__default={"mode": "calibrated", "threshold": "0.90"}).start()
+    upstream.vectors.near("Tell me how to whistle", "How do I whistle?", 0.93)
+    upstream.vectors.near("What is it to whistle", "How do I whistle?", 0.985)
+    client = daemon.client()
+
+    def ask(prompt, scope, method="get_or_generate"):
+        return client.call(method, prompt=prompt, parameters={"temperature": scope})["tier"]
+    assert ask("How do I whistle?", 0.1) == ask("How do I whistle?", 0.2) == "upstream"
+    assert ask("Tell me how to whistle", 0.1) == "semantic"
+    assert calibrate(daemon, *promise(pairs(ENOUGH, 100)), through="client/semcachectl")[0] == 0
+    eventually(lambda: "bound" in client.call("config", namespace="default")["namespace default"]["certificate"],
+               "the certificate to be in force")
+    # 0.97 or so was found: neither the alias of before nor a lone entry is good enough any more.
+    assert ask("Tell me how to whistle", 0.1, "lookup") == ask("Tell me how to whistle", 0.2, "lookup") == "miss"
+    assert ask("What is it to whistle", 0.2) == "semantic"
 
 
 def test_labels_of_people_count_from_redis(make_daemon, redis, upstream, pairs):

@@ -176,6 +176,12 @@ def put_labels(daemon, redis, source, count, wrong=0):
                      str(int(time.time() * 1000))] for i in range(count)])
 
 
+def calibrate_text(daemon):
+    """What calibrate prints for people."""
+    return subprocess.run([program("semcached"), "calibrate", "--config", daemon.config_path, *PROMISE], capture_output=True, text=True,
+                          timeout=DEADLINE_S, check=False).stdout
+
+
 PROMISE = ["--max-false-hits-of-hits", "5%"]
 
 
@@ -185,9 +191,12 @@ def test_labels_of_a_comparison_count_by_what_was_measured(make_daemon, redis, u
     put_labels(daemon, redis, source, 600)
     status, result, _err = calibrate(daemon, *PROMISE)
     assert status == 1 and result["refused"], "not measured: no evidence"
+    assert (result["labels"], result["labels_left_out"], result["comparator_error_pct"]) == (0, 600, None)
     daemon.client().call("config", set={"comparator_false_same": "20/200"})
     status, result, _err = calibrate(daemon, *PROMISE)
     assert status == 1 and result["refused"], "it errs more often than is promised"
+    assert result["compared"] == 600 and result["comparator_error_pct"] == pytest.approx(14.1, abs=0.5)
+    assert "wrong more often than is promised" in calibrate_text(daemon)
     daemon.client().call("config", set={"comparator_false_same": "0/300"})
     status, result, err = calibrate(daemon, *PROMISE)
     assert status == 0, (result, err)

@@ -286,6 +286,14 @@ def test_a_drawing_is_made(evaluate, upstream, place):
     assert status == 1 and "no/such/folder.png: No such file" in err
 
 
+@pytest.mark.skipif(not GNUPLOT, reason="needs gnuplot")
+def test_a_drawing_of_one_half_is_made(evaluate, upstream, place):
+    path = f"{place}/half.png"
+    evaluate(stream(upstream), "--test", "class:odd", "--plot", path)
+    with open(path, "rb") as file:
+        assert file.read(8) == b"\x89PNG\r\n\x1a\n"
+
+
 def test_a_drawing_without_gnuplot_is_an_error(evaluate, place):
     status, _out, err = evaluate(["a\tb\t1"], "--plot", f"{place}/x.png", environment={"PATH": place})
     assert status == 1 and "gnuplot is not installed" in err

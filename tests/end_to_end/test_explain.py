@@ -162,6 +162,18 @@ def test_an_alias_is_told_with_its_kind(client):
     assert (strict["would"], strict["exact"]["why"], strict["reason"]) == ("missed", "below_threshold", "below_threshold")
 
 
+def test_an_alias_that_another_embedder_measured_is_none(daemon):
+    client = daemon.client()
+    client.ask(QUESTION)
+    assert client.ask(WORDING)["tier"] == "semantic"
+    daemon.settle()
+    daemon.configure("embedder", model="another-embedder")
+    client = daemon.restart().client()
+    said = explain(client)
+    assert (said["would"], said["exact"]) == ("missed", None)
+    assert client.lookup(WORDING)["tier"] == "miss"
+
+
 # ---- other scopes ----
 
 @pytest.mark.parametrize("other, expected", [

@@ -208,6 +208,43 @@ def test_a_quarantined_entry_is_replaced_when_it_is_asked_for(daemon, client, up
     assert not wrong(client, entry, third)["quarantined"]
 
 
+def aged(client, question):
+    """Until what a question would get is older than a second, which the caller of `max_age` 0 refuses."""
+    eventually(lambda: client.lookup(question).get("age", 0) >= 1, "the entry to be a second old")
+
+
+def test_who_joins_a_question_that_found_the_entry_before_its_quarantine_is_not_served_it(daemon, client, upstream):
+    entry = stored(daemon, client)
+    third = upstream.vectors.near("Deleting an account: how?", QUESTION, 0.95)
+    aged(client, third)
+    upstream.when(third, holds)
+    first = client.start_ask(third, max_age=0)
+    chat = upstream.wait_chat(third)
+    wrong(client, entry, WORDING)
+    assert wrong(client, entry, SECOND)["quarantined"]
+    late = client.start_ask(third)
+    client.lookup("What else takes a few turns of the loop?")
+    chat.token("fresh").finish()
+    assert (first.wait()["tier"], late.wait()["tier"]) == ("upstream", "coalesced")
+
+
+def test_a_quarantined_answer_is_not_served_stale_to_who_shared_one_that_failed(make_daemon, redis, near):
+    daemon = make_daemon(redis=redis, upstream=near, namespace__default={"stale_window": "600"}).start()
+    client = daemon.client()
+    entry = stored(daemon, client, WORDING, ttl=1)
+    eventually(lambda: client.lookup(WORDING)["tier"] == "miss", "the entry to expire")
+    wrong(client, entry, SECOND)
+    assert wrong(client, entry, "Something else altogether")["quarantined"]
+    near.when(QUESTION, holds)
+    first = client.start_ask(QUESTION)
+    chat = near.wait_chat(QUESTION)
+    joined = client.start_ask(WORDING)
+    eventually(lambda: daemon.counters()["flights_joined_by_meaning"] == 1, "the wording to join")
+    chat.fail(500)
+    first.fails("UPSTREAM")
+    joined.fails("UPSTREAM")
+
+
 def test_an_answer_that_is_wrong_for_its_own_question_is_removed(daemon, client, redis, upstream):
     entry = stored(daemon, client)
     result = wrong(client, entry, QUESTION)

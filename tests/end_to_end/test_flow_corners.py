@@ -360,6 +360,7 @@ def test_every_policy_on_one_flight_gets_what_it_allows(make_daemon, redis, upst
     client = daemon.client()
     upstream.vectors.near(WORDING, QUESTION, 0.8)
     client.ask(QUESTION)
+    eventually(lambda: client.lookup(QUESTION, max_age=0)["tier"] == "miss", "the answer to be a millisecond old")
     upstream.when_embedding(WORDING, holds)
     hold_chats(upstream)
     opener = client.start_ask(WORDING, cache="only", threshold=0.7)

@@ -1,6 +1,9 @@
 """Guards: two questions that are near in meaning but plainly ask for different things never share an answer."""
 import pytest
 
+from harness.waiting import eventually
+from upstream import holds
+
 ASKED = {
     "numbers": ("How many mg of ibuprofen may an adult take, 200 mg at once?", "How many mg of ibuprofen may an adult take, 800 mg at once?"),
     "negation": ("Which mushrooms are edible?", "Which mushrooms are not edible?"),
@@ -116,6 +119,25 @@ def test_a_guard_can_be_switched_while_the_daemon_runs_and_then_binds_aliases_to
     client = daemon.restart().client()
     assert client.ask(second)["tier"] == "exact"  # its own answer now
     assert client.ask(first)["tier"] == "exact"
+
+
+@pytest.mark.parametrize("namespace", ["default", "other"])
+def test_who_joins_a_question_after_a_guard_was_switched_on_is_under_it(make_daemon, redis, upstream, namespace):
+    daemon = make_daemon(redis=redis, upstream=upstream, namespace__default={"guards": "numbers:off"}).start()
+    client = daemon.client()
+    stored, asked = "Take 20 mg of it today", "Take 200 mg of it today"
+    upstream.vectors.near(asked, stored, 0.98)
+    client.ask(stored, namespace=namespace)
+    daemon.settle()
+    eventually(lambda: client.lookup(asked, namespace=namespace).get("age", 0) >= 1, "the entry to be a second old")
+    upstream.when(asked, holds)
+    first = client.start_ask(asked, namespace=namespace, max_age=0)
+    chat = upstream.wait_chat(asked)
+    client.call("config", namespace=namespace, set={"guards": "numbers:on"})
+    late = client.start_ask(asked, namespace=namespace)
+    client.lookup("What else takes a few turns of the loop?")
+    chat.token("fresh").finish()
+    assert (first.wait()["tier"], late.wait()["tier"]) == ("upstream", "coalesced")
 
 
 def test_guards_hold_for_questions_in_the_air(make_daemon, redis, upstream):

@@ -1,6 +1,8 @@
 """What a namespace's mode lets be served: shadow and calibrated, beside exact and threshold (test_policy.py)."""
 import pytest
 
+from harness.waiting import eventually
+
 FIRST, NEXT, ASKED = "Why is the sky blue?", "Why is the sea blue?", "What makes the sky look blue?"
 
 CALIBRATED = {"mode": "calibrated", "score_threshold": "0.95", "margin": "0.5", "margin_floor": "0.70", "minimum": "0.75"}
@@ -55,6 +57,21 @@ def test_a_lone_entry_gains_nothing_from_the_margin(make_daemon, redis, upstream
     upstream.vectors.near(ASKED, FIRST, similarity)
     client.ask(FIRST)
     assert client.ask(ASKED)["tier"] == tier
+
+
+def test_an_entry_whose_only_neighbour_has_expired_is_a_lone_one(make_daemon, redis, upstream):
+    daemon = make_daemon(redis=redis, upstream=upstream, namespace__default={
+        "mode": "calibrated", "score_threshold": "0.95", "margin": "0.5", "margin_floor": "0.5", "minimum": "0.7",
+        "stale_window": "600"}).start()
+    client = daemon.client()
+    asked = upstream.vectors.near("What colour has the sky?", "Why is the sky blue?", 0.85)
+    client.ask("How do I bake bread?", ttl=2)
+    client.ask("Why is the sky blue?")
+    daemon.settle()
+    assert client.lookup(asked)["tier"] == "semantic"
+    eventually(lambda: client.lookup("How do I bake bread?")["tier"] == "miss", "the neighbour to expire")
+    missed = client.lookup(asked)
+    assert (missed["tier"], missed["reason"]) == ("miss", "below_threshold")
 
 
 def test_a_hit_on_a_lone_entry_leaves_no_alias(make_daemon, redis, upstream):

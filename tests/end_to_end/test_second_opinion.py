@@ -266,10 +266,11 @@ def test_values_that_do_not_fit_are_named(make_asked):
     daemon.process = None
 
 
-def evaluate(daemon, lines, *options):
+def evaluate(daemon, lines, *options, command="evaluate"):
     """What `evaluate` prints of a stream, with the daemon's configuration: (status, standard output, standard error)."""
     daemon.write_config()
-    done = subprocess.run([program("semcached"), "evaluate", "--config", daemon.config_path, *options, "-"], capture_output=True,
+    file = ["-"] if command == "evaluate" else ["--pairs", "-"]
+    done = subprocess.run([program("semcached"), command, "--config", daemon.config_path, *options, *file], capture_output=True,
                           input="id\tclass_id\tprompt\n" + "".join(lines), text=True, timeout=DEADLINE_S * 2, check=False)
     assert "Sanitizer" not in done.stderr and "runtime error" not in done.stderr, done.stderr
     return done.returncode, done.stdout, done.stderr
@@ -297,3 +298,21 @@ def test_evaluate_says_that_there_is_no_second_embedder(make_daemon, upstream):
     status, _, error = evaluate(make_daemon("a", None, upstream), ["1\t1\tWhy?\n"], "--second-opinion", "on")
     assert status == 78 and "[second_opinion] url is empty" in error
     assert evaluate(make_daemon("b", None, upstream), [], "--second-opinion", "perhaps")[0] == 64
+
+
+def test_a_stream_is_calibrated_with_it_and_the_certificate_holds_only_so(make_asked, upstream, second):
+    stream = []
+    for number in range(40):
+        question, wording = f"question {number} of many", f"wording {number} of many"
+        upstream.vectors.near(wording, question, 0.85)
+        second.vectors.near(wording, question, 0.95)
+        stream += [f"{number}\t{number}\t{question}\n", f"{100 + number}\t{number}\t{wording}\n"]
+    promise = ("--json", "--max-false-hits-of-hits", "20%", "--dry-run")
+    status, output, error = evaluate(make_asked(guards="all:off"), stream, *promise, command="calibrate")
+    assert status == 0, error
+    certificate = json.loads(output)["certificate"]
+    assert certificate["weight"] == 0.5 and len(certificate["second_embedder"]) == 16
+    assert certificate["second_embedder"] != certificate["embedder"]
+    _, output, _ = evaluate(make_asked("b", guards="all:off", second_opinion="off"), stream, *promise, command="calibrate")
+    certificate = json.loads(output)["certificate"]
+    assert (certificate["weight"], certificate["second_embedder"]) == (0, None)

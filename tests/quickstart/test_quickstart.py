@@ -425,6 +425,15 @@ def test_a_second_opinion_is_had_on_request(running):
     assert "second" not in pids()
 
 
+def test_the_centre_is_that_of_the_ordinary_questions(running):
+    quickstart("--json", "--second-opinion")
+    quickstart("--json")
+    measure = "import sys; sys.path.insert(0, sys.argv[1]); import centred_e5 as c; print(abs(c.measure_centre() - c.numpy.load(c.CENTRE)).max())"
+    result = subprocess.run([os.path.join(STATE, "venv/bin/python"), "-B", "-c", measure, os.path.join(TOP, "daemon/local")],
+                            check=True, capture_output=True, text=True, timeout=RUN_TIMEOUT_S)
+    assert float(result.stdout) < 1e-3
+
+
 def test_the_second_opinion_goes_with_the_local_embedder_only(running, provider):
     _, told = quickstart("--second-opinion", check=1, OPENAI_API_KEY="k", SEMCACHE_EMBEDDER="openai",
                          OPENAI_BASE_URL=f"http://127.0.0.1:{provider.port}/v1")

@@ -302,12 +302,8 @@ static void a_veto_of_what_is_too_far_away_is_no_reason(void **state)
 
 /* ---- the calibrated rule ---- */
 
-static const struct policy calibrated = {.threshold = 0.9,
-					 .calibrated = true,
-					 .score_threshold = 0.95,
-					 .margin = 0.5,
-					 .margin_floor = 0.70,
-					 .minimum = 0.75};
+static const struct policy calibrated = {
+	.threshold = 0.9, .calibrated = true, .score_threshold = 0.95, .margin = 0.5, .margin_floor = 0.70, .minimum = 0.75};
 
 static void the_margin_over_the_next_nearest_counts(void **state)
 {
@@ -316,9 +312,12 @@ static void the_margin_over_the_next_nearest_counts(void **state)
 		bool serve;
 		double score;
 	} table[] = {
-		{0.90, 0.60, true, 0.90 + 0.5 * 0.20},  {0.90, 0.70, true, 0.90 + 0.5 * 0.20},
-		{0.90, 0.81, false, 0.90 + 0.5 * 0.09}, {0.90, 0.90, false, 0.90},
-		{0.96, 0.96, true, 0.96},               {0.87, 0.10, true, 0.87 + 0.5 * 0.17},
+		{0.90, 0.60, true, 0.90 + 0.5 * 0.20},
+		{0.90, 0.70, true, 0.90 + 0.5 * 0.20},
+		{0.90, 0.81, false, 0.90 + 0.5 * 0.09},
+		{0.90, 0.90, false, 0.90},
+		{0.96, 0.96, true, 0.96},
+		{0.87, 0.10, true, 0.87 + 0.5 * 0.17},
 		{0.86, 0.10, false, 0.86 + 0.5 * 0.16},
 	};
 

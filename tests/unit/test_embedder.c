@@ -317,11 +317,7 @@ static void those_that_come_too_late_bring_the_part_down(void **state)
 	struct world *w = *state;
 	static struct wanted wanted[6]; /* outlives this frame, as the teardown still knows it */
 	static const struct exchange script[] = {
-		{NULL, HOLD, false},
-		{NULL, HOLD, false},
-		{NULL, HOLD, false},
-		{GOOD, CLOSE, false},
-		{GOOD, CLOSE, false},
+		{NULL, HOLD, false}, {NULL, HOLD, false}, {NULL, HOLD, false}, {GOOD, CLOSE, false}, {GOOD, CLOSE, false},
 	};
 
 	embedder_set_second(w->embedder);

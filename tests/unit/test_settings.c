@@ -361,8 +361,8 @@ static void start_with_embedder(struct place *place, const char *text)
 	struct service *service = &place->service;
 	part_init(&service->embedder_part, "embedder", true, &service->log, 0);
 	service->http = http_create(&place->loop, service->deadlines);
-	service->embedder = embedder_create(service->http, service->deadlines, &service->config->embedder, &service->embedder_part,
-					    &service->metrics, &service->log);
+	service->embedder = embedder_create(service->http, service->deadlines, &service->config->embedder,
+					    &service->embedder_part, &service->metrics, &service->log);
 	assert_non_null(service->embedder);
 }
 
@@ -431,11 +431,14 @@ static void a_certificate_is_in_force_and_taken_back(void **state)
 	assert_true(policy.calibrated);
 	assert_float_equal(policy.score_threshold, 0.91, 1e-12);
 	assert_int_equal(policy.certificate_ms, 1700000000000);
+	/* A lone entry needs as much as one that gains nothing from the margin. */
+	assert_float_equal(policy.threshold, 0.91, 1e-12);
 	assert_int_equal(reload(place, NULL), 0);
 	assert_string_equal(why_not(place, "default"), "holds");
 	assert_int_equal(set_certificate(place, "default", NULL), 1);
 	assert_string_equal(why_not(place, "default"), "none");
 	assert_int_equal(policy_usual(place->service.config, space).origin, ORIGIN_shipped);
+	assert_float_equal(policy_usual(place->service.config, space).threshold, 0.90, 1e-12);
 	assert_int_equal(place->service.metrics.certificates_misfit, 0);
 }
 
