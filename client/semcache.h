@@ -266,8 +266,8 @@ SEMCACHE_API int semcache_get_or_generate(struct semcache *cache, const struct s
 SEMCACHE_API int semcache_lookup(struct semcache *cache, const struct semcache_question *question,
 				 struct semcache_result **result);
 
-/* Tells what a look-up of `question` would find, and why: the nearest entries with what speaks against each, and the nearest of other
- * scopes with what differs. Asks no model, keeps nothing, counts as no answer. `*result` is yours to free;
+/* Tells what a look-up of `question` would find, and why: the nearest entries with what speaks against each, and the nearest
+ * of other scopes with what differs. Asks no model, keeps nothing, counts as no answer. `*result` is yours to free;
  * semcache_result_raw() has it. `use`, `ttl_s` and `tags` must be unset. */
 SEMCACHE_API int semcache_explain(struct semcache *cache, const struct semcache_question *question,
 				  struct semcache_result **result);
@@ -361,13 +361,13 @@ SEMCACHE_API int semcache_hello(struct semcache *cache, const char *client, stru
 SEMCACHE_API int semcache_call(struct semcache *cache, const char *method, const void *params, size_t length,
 			       int64_t timeout_ms, struct semcache_result **result);
 
-/* One decision by meaning, as it was made: one MessagePack map of `length` bytes, as semcached's proto/wire.md describes it, valid
- * during the callback. `id` is for semcache_cancel(). */
+/* One decision by meaning, as it was made: one MessagePack map of `length` bytes, as semcached's proto/wire.md describes it,
+ * valid during the callback. `id` is for semcache_cancel(). */
 typedef void (*semcache_event_callback)(void *data, uint64_t id, const void *event, size_t length);
 
 /* Calls `event` with `data` for each decision in a namespace (NULL: in all) as it is made, until it is cancelled from there
- * (SEMCACHE_CANCELLED), `timeout_ms` are over (SEMCACHE_TIMEOUT; UNSET: never), or the daemon ends or cannot be reached. Who reads
- * too slowly is not told all: the next event says how many were `missed`. */
+ * (SEMCACHE_CANCELLED), `timeout_ms` are over (SEMCACHE_TIMEOUT; UNSET: never), or the daemon ends or cannot be reached. Who
+ * reads too slowly is not told all: the next event says how many were `missed`. */
 SEMCACHE_API int semcache_watch(struct semcache *cache, const char *namespace_name, int64_t timeout_ms,
 				semcache_event_callback event, void *data);
 
@@ -419,7 +419,8 @@ SEMCACHE_API int semcache_fd(struct semcache *cache);
 /* Returns the poll(2) events to wait for on semcache_fd(). */
 SEMCACHE_API short semcache_events(const struct semcache *cache);
 
-/* Returns after how many milliseconds semcache_process() must be called even if nothing happens; 0 = now, -1 = not at all. */
+/* Returns after how many milliseconds semcache_process() must be called even if nothing happens; 0 = now, -1 = not at
+ * all. */
 SEMCACHE_API int semcache_timeout_ms(const struct semcache *cache);
 
 /* Reads, writes, connects and runs the callbacks that are due; never waits. It handles at most about 256 KiB of input in one

@@ -124,7 +124,8 @@ struct asked {
 	char *parameters;
 };
 
-/* Makes a question of the command line. Returns 0, or an exit code after having said what is wrong; asked_free() after both. */
+/* Makes a question of the command line. Returns 0, or an exit code after having said what is wrong; asked_free() after
+ * both. */
 int asked_fill(struct asked *asked, const struct arguments *arguments);
 void asked_free(struct asked *asked);
 
@@ -137,7 +138,8 @@ char *stdin_read(bool json);
 	X(explain)                                                                                                          \
 	X(watch)                                                                                                            \
 	X(add)                                                                                                              \
-	X(show) X(list) X(invalidate) X(flush) X(feedback) X(reject) X(accept) X(undo) X(stats) X(health) X(ping) X(hello)  \
+	X(show)                                                                                                             \
+	X(list) X(invalidate) X(flush) X(feedback) X(reject) X(accept) X(undo) X(stats) X(health) X(ping) X(hello)          \
 		X(config) X(reload) X(drain)
 
 /* Each runs one command with a handle that is open. Returns the exit code. */

@@ -242,12 +242,18 @@ static void rule_print(struct json_object *record)
 	line_print(json_text(record, "rule"), 0);
 	(void)fputs(" in mode ", stdout);
 	line_print(json_text(record, "mode"), 0);
-	if (strcmp(json_text(record, "rule"), "calibrated") == 0)
-		(void)printf(", score %.4f of %.4f: margin %g over %.4f, at least %g", json_number(record, "score"),
-			     json_number(record, "score_threshold"), json_number(record, "margin"),
-			     json_number(record, "next"), json_number(record, "minimum"));
-	else
+	if (strcmp(json_text(record, "rule"), "calibrated") == 0) {
+		(void)printf(", score %.4f of %.4f: margin %g", json_number(record, "score"),
+			     json_number(record, "score_threshold"), json_number(record, "margin"));
+		/* By an alias nothing else was near. */
+		if (json_member(record, "next"))
+			(void)printf(" over %.4f", json_number(record, "next"));
+		(void)printf(", at least %g", json_number(record, "minimum"));
+		if (json_number(record, "weight") > 0)
+			(void)printf(", second opinion's weight %g", json_number(record, "weight"));
+	} else {
 		(void)printf(", threshold %g", json_number(record, "threshold"));
+	}
 	(void)fputs(", from ", stdout);
 	line_print(json_text(record, "origin"), 0);
 	if (certificate_ms) {

@@ -19,6 +19,7 @@
 
 #define CERTIFICATE_MOST 4096
 #define ARGUMENTS_MOST 256
+#define WORDS_MOST (ARGUMENTS_MOST - 4) /* some are added */
 
 /* Writes the path `relative` to the folder of this program. Returns whether a program is there. */
 static bool is_beside(const char *relative, char *path, size_t size)
@@ -199,7 +200,12 @@ static char **with_json(const struct arguments *arguments, char **argv, char *gi
 int mode_run(const struct arguments *arguments, char **argv)
 {
 	char path[PATH_MAX], *given[ARGUMENTS_MOST + 2];
+	size_t count = 0;
 
+	while (argv[count])
+		count++;
+	if (count > WORDS_MOST)
+		return usage_error(arguments->json, "there are more than %d words", WORDS_MOST);
 	argv = with_json(arguments, argv, given);
 	if (!find_daemon(path, sizeof(path))) {
 		(void)usage_error(arguments->json,

@@ -1,7 +1,7 @@
-/* explain, of a request that was answered before, and watch. All goes well: the log has the record, which is the result as it
- * is; each decision is an event until the caller cancels. What can go wrong: there is no such record, or no log (an error); a
- * watcher does not read (records are left out for it, and the next event says how many; the connection's own rules see to the
- * rest); too many watch (BUSY); the daemon ends (DRAINING, so that a watcher does not hold that up). */
+/* explain, of a request that was answered before, and watch. All goes well: the log has the record, which is the result as
+ * it is; each decision is an event until the caller cancels. What can go wrong: there is no such record, or no log (an
+ * error); a watcher does not read (records are left out for it, and the next event says how many; the connection's own rules
+ * see to the rest); too many watch (BUSY); the daemon ends (DRAINING, so that a watcher does not hold that up). */
 #include "admin_private.h"
 
 #include "conn.h"

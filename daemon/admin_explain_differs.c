@@ -1,7 +1,7 @@
 /* What keeps a question of another scope apart: the two requests are read side by side.
  *
- * An entry says only a digest of its other messages, so of those it is told that they differ, but not how. What can go wrong: an entry
- * of an older daemon has no such digest; then they must be what differs if nothing else does. */
+ * An entry says only a digest of its other messages, so of those it is told that they differ, but not how. What can go
+ * wrong: an entry of an older daemon has no such digest; then they must be what differs if nothing else does. */
 #include "admin_explain_private.h"
 
 #include "../proto/raw.h"

@@ -17,8 +17,8 @@
 
 /* admin_explain_differs.c */
 
-/* Writes what the scope of the explained question is made of, as the `request` of an entry is: {model, upstream, context, messages,
- * parameters}. Returns 0 or ERROR_MEMORY, ERROR_TOO_LARGE. */
+/* Writes what the scope of the explained question is made of, as the `request` of an entry is: {model, upstream, context,
+ * messages, parameters}. Returns 0 or ERROR_MEMORY, ERROR_TOO_LARGE. */
 int explain_describe(struct service *service, const struct explanation *explanation, struct buffer *out);
 
 /* Writes an array of {what, theirs, ours}: where the entry's request `theirs` differs from `ours`. */

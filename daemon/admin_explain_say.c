@@ -1,5 +1,5 @@
-/* The words of an explanation: what would be served and why not, the settings in force, and the candidates of the question's own
- * scope. Keys that a record of the decision log has too have the same names here. */
+/* The words of an explanation: what would be served and why not, the settings in force, and the candidates of the question's
+ * own scope. Keys that a record of the decision log has too have the same names here. */
 #include "admin_explain_private.h"
 
 #include "memory_cache.h"

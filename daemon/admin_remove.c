@@ -196,7 +196,8 @@ static void remove_entry(struct removal *removal)
 	if (!removal->dry_run && (service->store || removal->entries))
 		replica_removed(service, removal->namespace, &removal->entry);
 	if (!removal->dry_run) {
-		/* What Redis has of it may still be read: there it stays in quarantine until it is removed (store_events). */
+		/* What Redis has of it may still be read: there it stays in quarantine until it is removed
+		 * (store_events). */
 		if (!service->store)
 			verdicts_undo_quarantine(service->verdicts, removal->namespace, &removal->entry);
 		decisions_purge(service->decisions, removal->namespace, &removal->entry);

@@ -30,8 +30,8 @@ int answer_append(struct answer *answer, struct slice text);
 /* Returns whether `cursor` has read all there is. */
 bool answer_at_end(const struct answer *answer, const struct answer_cursor *cursor);
 
-/* Copies up to `most` bytes from `cursor` on to `out` and moves it. As long as only whole characters are appended and `most` is
- * at least 4, whole characters are copied. Returns how many bytes. */
+/* Copies up to `most` bytes from `cursor` on to `out` and moves it. As long as only whole characters are appended and `most`
+ * is at least 4, whole characters are copied. Returns how many bytes. */
 size_t answer_read(const struct answer *answer, struct answer_cursor *cursor, char *out, size_t most);
 
 /* Copies the whole answer to `out`, which has room for answer->length bytes. */

@@ -33,9 +33,10 @@ struct calibrate_labels_of {
 	const struct config *config;
 	const struct config_namespace *space;
 	const char *namespace_name, *embedder;
-	/* How often the comparison may call a wrong answer right. NAN: as measured (upper bound at 95 %), by the run-time settings in
-	 * Redis or the configuration; it stays NAN, and the labels of audit and shadow are left out, where that was not measured.
-	 * Those of the judge, which that measurement is not about, are only taken where the error is given. */
+	/* How often the comparison may call a wrong answer right. NAN: as measured (upper bound at 95 %), by the run-time
+	 * settings in Redis or the configuration; it stays NAN, and the labels of audit and shadow are left out, where that
+	 * was not measured. Those of the judge, which that measurement is not about, are only taken where the error is
+	 * given. */
 	double comparator_error;
 };
 

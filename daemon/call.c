@@ -1,8 +1,8 @@
-/* All goes well: a message is read and checked; memory answers its question at once, or a flight is joined and the call waits
- * (call_question.c); then its result is appended to the connection's output, and the call ends.
- * What can go wrong: a fault in the message (answered under its id; without a usable id the connection ends), too much in
- * flight (BUSY), the caller's own deadline (TIMEOUT), cancel (CANCELLED), the flight's failure, an output that the client
- * does not read (the connection ends). */
+/* All goes well: a message is read and checked; memory answers its question at once, or a flight is joined and the call
+ * waits (call_question.c); then its result is appended to the connection's output, and the call ends. What can go wrong: a
+ * fault in the message (answered under its id; without a usable id the connection ends), too much in flight (BUSY), the
+ * caller's own deadline (TIMEOUT), cancel (CANCELLED), the flight's failure, an output that the client does not read (the
+ * connection ends). */
 #include "call_private.h"
 
 #include "admin.h"

@@ -45,8 +45,8 @@ struct caller call_caller(const struct calls *calls);
 /* Opens a call, which from here on has its one response. Returns NULL with `fault` filled: BUSY, or no memory. */
 struct call *call_open(struct calls *calls, const struct request *request, uint64_t started_us, struct fault *fault);
 
-/* Sends `result` as the answer to request `id` (the daemon's `number`), for which there need not be a call; fills in its number
- * and total_ms, and counts it. */
+/* Sends `result` as the answer to request `id` (the daemon's `number`), for which there need not be a call; fills in its
+ * number and total_ms, and counts it. */
 void call_answer(struct calls *calls, uint64_t id, uint64_t number, uint64_t started_us, bool stream, struct result *result);
 
 /* Sends `result` (raw MessagePack) as the response and ends the call. */
@@ -60,7 +60,8 @@ void call_fail(struct call *call, const struct fault *fault);
 /* Answers a get_or_generate whose parameters are known byte for byte, if memory can. Returns whether it has. */
 bool question_recall(struct calls *calls, uint64_t id, struct slice params, uint64_t started_us);
 
-/* Answers `request` from memory, or opens a call for it. Returns 0, or an error with `fault` filled, which the caller sends. */
+/* Answers `request` from memory, or opens a call for it. Returns 0, or an error with `fault` filled, which the caller
+ * sends. */
 int question_handle(struct calls *calls, const struct request *request, struct slice message, struct slice params,
 		    uint64_t started_us, struct fault *fault);
 

@@ -1,7 +1,6 @@
-/* All goes well: the parameters of a question are remembered, or else it is resolved and hashed; memory answers at once, or a
- * call is opened and rides a flight.
- * What can go wrong: the namespace does not allow what the call asks for, no upstream serves the model, the question is none
- * (each is INVALID); too much is in flight (BUSY). */
+/* All goes well: the parameters of a question are remembered, or else it is resolved and hashed; memory answers at once, or
+ * a call is opened and rides a flight. What can go wrong: the namespace does not allow what the call asks for, no upstream
+ * serves the model, the question is none (each is INVALID); too much is in flight (BUSY). */
 #include "call_private.h"
 
 #include "decisions.h"
@@ -184,8 +183,8 @@ static void audit_alias(const struct calls *calls, const struct memory_hit *hit,
 		reviews_audit(service->reviews, &review, hit->entry->answer);
 }
 
-/* Returns whether the memory tier has something under the identity that may be served. Of a question that was recalled only the
- * identity is known (`question` NULL), which is too little for an alias. */
+/* Returns whether the memory tier has something under the identity that may be served. Of a question that was recalled only
+ * the identity is known (`question` NULL), which is too little for an alias. */
 static bool find_in_memory(const struct calls *calls, const struct recalled *known, const struct question *question,
 			   struct memory_hit *hit)
 {

@@ -1,5 +1,5 @@
-/* What was found by calibration: the parameters of the calibrated rule for one embedder, and how often it may be wrong with them.
- * Pure: reading, writing and whether it still fits. Where it is kept and who puts it in force is settings.h. */
+/* What was found by calibration: the parameters of the calibrated rule for one embedder, and how often it may be wrong with
+ * them. Pure: reading, writing and whether it still fits. Where it is kept and who puts it in force is settings.h. */
 #ifndef DAEMON_CERTIFICATE_H
 #define DAEMON_CERTIFICATE_H
 
@@ -23,7 +23,8 @@ struct certificate {
 	char source[64];          /* kinds of labels: "pairs", "audit+feedback" … */
 };
 
-/* Writes it as text, one "key value" per line, ended by a NUL; what does not fit is an error. Returns 0 or ERROR_TOO_LARGE. */
+/* Writes it as text, one "key value" per line, ended by a NUL; what does not fit is an error. Returns 0 or
+ * ERROR_TOO_LARGE. */
 int certificate_write(const struct certificate *certificate, struct buffer *out);
 
 /* Reads what certificate_write() wrote; unknown keys are passed over. Returns 0 or ERROR_INVALID. */

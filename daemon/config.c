@@ -1,6 +1,6 @@
-/* config_read(): the file whole into memory, its values into the fields (config_file.c, by the table in config_table.c), what
- * namespaces leave open from [namespace default], what no single value can tell, and at last the keys.
- * What can go wrong: mistakes, of which all are told; the file cannot be read; no memory. */
+/* config_read(): the file whole into memory, its values into the fields (config_file.c, by the table in config_table.c),
+ * what namespaces leave open from [namespace default], what no single value can tell, and at last the keys. What can go
+ * wrong: mistakes, of which all are told; the file cannot be read; no memory. */
 #include "config.h"
 
 #include "config_file.h"

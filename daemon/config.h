@@ -92,7 +92,8 @@ struct config_namespace {
 	char *judge_model;    /* "" = the one that was asked the question */
 	/* How often the comparison of answers was wrong where it was measured; count 0 = not measured. */
 	struct config_share comparator_false_same, comparator_false_different;
-	/* Where threshold comes from; and of the calibrated rule's own values the last of default, file, Redis that any has. */
+	/* Where threshold comes from; and of the calibrated rule's own values the last of default, file, Redis that any
+	 * has. */
 	enum config_origin threshold_origin, score_origin;
 	/* Not from the file: what was calibrated here, in force; NULL = nothing. Its owner keeps it alive. */
 	const struct certificate *certificate;
@@ -154,9 +155,9 @@ int config_read(const char *path, struct config **config, struct buffer *mistake
 /* The same on a reload: keys that config_read() removed from the environment are taken from `previous`. */
 int config_read_again(const char *path, const struct config *previous, struct config **config, struct buffer *mistakes);
 
-/* The same with `count` overrides laid over the file; what does not fit of them is a mistake as any other. `path` NULL: not the
- * file is read, but the text that `previous` was last read or applied from, and no keys (config_apply() leaves those in force
- * alone). */
+/* The same with `count` overrides laid over the file; what does not fit of them is a mistake as any other. `path` NULL: not
+ * the file is read, but the text that `previous` was last read or applied from, and no keys (config_apply() leaves those in
+ * force alone). */
 int config_read_over(const char *path, const struct config *previous, struct config_override *overrides, size_t count,
 		     struct config **config, struct buffer *mistakes);
 
@@ -166,10 +167,10 @@ const char *config_override_key(size_t n);
 
 #define CONFIG_OVERRIDE_KEYS 32
 
-/* Takes over from `fresh` (config_read_again(), which the caller still destroys) what can change while the daemon runs. For each
- * value that differs a line "[section] key\n" is appended: to `changed` if it was taken over, else to `needs_restart`; without a
- * key for a section that came or went. No namespace or upstream of `config` is moved or freed, and no name of one. Returns 0, or
- * ERROR_MEMORY or ERROR_TOO_LARGE, and then nothing was taken over. */
+/* Takes over from `fresh` (config_read_again(), which the caller still destroys) what can change while the daemon runs. For
+ * each value that differs a line "[section] key\n" is appended: to `changed` if it was taken over, else to `needs_restart`;
+ * without a key for a section that came or went. No namespace or upstream of `config` is moved or freed, and no name of one.
+ * Returns 0, or ERROR_MEMORY or ERROR_TOO_LARGE, and then nothing was taken over. */
 int config_apply(struct config *config, struct config *fresh, struct buffer *changed, struct buffer *needs_restart);
 
 /* Returns [log] level. */
@@ -185,12 +186,12 @@ void config_destroy(struct config *config);
 const struct config_namespace *config_namespace(const struct config *config, struct slice namespace);
 
 /* Returns the upstream that serves `model`: the one that names it, else the first with "*". If `model` is absent, the first
- * upstream that names a model, and the first that it names. NULL if none does. `*resolved` is the model's name as it goes into
- * the identity and the request; it lives as long as `config` and `model` do. */
+ * upstream that names a model, and the first that it names. NULL if none does. `*resolved` is the model's name as it goes
+ * into the identity and the request; it lives as long as `config` and `model` do. */
 const struct config_upstream *config_upstream_for(const struct config *config, struct slice model, struct slice *resolved);
 
-/* Calls `each` for every value in force: section ("upstream local"), key, value as text, and "default", "file" or "redis". No
- * secrets: of a key only where it comes from. */
+/* Calls `each` for every value in force: section ("upstream local"), key, value as text, and "default", "file" or "redis".
+ * No secrets: of a key only where it comes from. */
 void config_walk(const struct config *config,
 		 void (*each)(void *data, const char *section, const char *key, const char *value, const char *origin),
 		 void *data);

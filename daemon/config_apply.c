@@ -1,8 +1,7 @@
-/* config_apply(): first everything is compared and noted and all memory is taken, then what may change is exchanged between the
- * two configurations, which cannot fail.
- * What can go wrong is only memory, and then the old configuration is whole. What is in the air points to namespaces: where the
- * same ones stay, their values change in place; where one comes or goes, the old list is kept until the end (at most some ten
- * KiB for each such reload). */
+/* config_apply(): first everything is compared and noted and all memory is taken, then what may change is exchanged between
+ * the two configurations, which cannot fail. What can go wrong is only memory, and then the old configuration is whole. What
+ * is in the air points to namespaces: where the same ones stay, their values change in place; where one comes or goes, the
+ * old list is kept until the end (at most some ten KiB for each such reload). */
 #include "config.h"
 
 #include "config_file.h"

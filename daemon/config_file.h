@@ -47,8 +47,8 @@ struct config_mistakes {
 	size_t override_count;
 };
 
-/* Adds one line: "PATH:LINE: [section] key: text". `line` 0 and absent texts are left out. In the place of PATH:LINE an override
- * has "run-time settings", and is marked. */
+/* Adds one line: "PATH:LINE: [section] key: text". `line` 0 and absent texts are left out. In the place of PATH:LINE an
+ * override has "run-time settings", and is marked. */
 void config_mistake(struct config_mistakes *mistakes, unsigned line, const char *section, const char *key,
 		    const char *format, ...) __attribute__((format(printf, 5, 6)));
 

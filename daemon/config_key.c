@@ -1,6 +1,6 @@
-/* All goes well: the key is read whole, loses one newline at its end, and is kept in memory only.
- * What can go wrong, each a sentence for the operator: nothing there, empty, too long, characters that no header may carry, a
- * file that others may read. */
+/* All goes well: the key is read whole, loses one newline at its end, and is kept in memory only. What can go wrong, each a
+ * sentence for the operator: nothing there, empty, too long, characters that no header may carry, a file that others may
+ * read. */
 #include "config_key.h"
 
 #include "config.h"

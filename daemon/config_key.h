@@ -10,8 +10,8 @@
 struct config;
 struct config_key;
 
-/* Fills key->secret. A key that is not in the environment is taken from `previous` (may be NULL). Returns 0, ERROR_MEMORY, or
- * ERROR_INVALID with one sentence, without secrets, in `why`. */
+/* Fills key->secret. A key that is not in the environment is taken from `previous` (may be NULL). Returns 0, ERROR_MEMORY,
+ * or ERROR_INVALID with one sentence, without secrets, in `why`. */
 int config_key_read(struct config_key *key, const struct config *previous, char *why, size_t size);
 
 /* Wipes the variable that `key` came from and removes it from the environment. */

@@ -1,4 +1,5 @@
-/* Every key of the configuration, one line each; config.c's own. A new key is a field in config.h and a line in the table. */
+/* Every key of the configuration, one line each; config.c's own. A new key is a field in config.h and a line in the
+ * table. */
 #ifndef DAEMON_CONFIG_TABLE_H
 #define DAEMON_CONFIG_TABLE_H
 
@@ -82,7 +83,8 @@ extern const struct config_entry config_table[CONFIG_ENTRIES];
 /* Returns the first word of a section's header. */
 const char *config_section_name(enum config_section_kind kind);
 
-/* Returns the place in the table of the first key of a section; the others follow. CONFIG_ENTRIES for CONFIG_SECTION_KINDS. */
+/* Returns the place in the table of the first key of a section; the others follow. CONFIG_ENTRIES for
+ * CONFIG_SECTION_KINDS. */
 size_t config_section_start(enum config_section_kind kind);
 
 /* Sets the field of `entry` in `base` from `text`; of a list: appends. Returns 0, ERROR_INVALID or ERROR_MEMORY. */

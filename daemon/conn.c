@@ -1,9 +1,9 @@
 /* All goes well: libuv reads into the server's one buffer, whole messages are handled where they lie, only the rest of a cut
  * one is copied; what the calls say gathers in `out` and leaves by one write() in the pump. What the socket does not take at
- * once becomes `writing`, which libuv sends on; more output gathers behind it.
- * What can go wrong: the client sends more than its share of a turn (the rest waits in `in`, and is handled before more is read),
- * reads too slowly (messages are no longer cut, then nothing is read, then it is closed), sends nonsense (a last error), or goes
- * away. conn_close() only marks: the pump closes, so no call loses its connection under it. */
+ * once becomes `writing`, which libuv sends on; more output gathers behind it. What can go wrong: the client sends more than
+ * its share of a turn (the rest waits in `in`, and is handled before more is read), reads too slowly (messages are no longer
+ * cut, then nothing is read, then it is closed), sends nonsense (a last error), or goes away. conn_close() only marks: the
+ * pump closes, so no call loses its connection under it. */
 #include "conn.h"
 
 #include "call.h"
@@ -22,8 +22,8 @@
 
 /* Messages handled for one connection in one turn. */
 #define MESSAGES_A_TURN 128
-/* What is handled for all connections in one turn, somewhat over a millisecond's worth: an answer from memory counts 1, a call that has to
- * wait, for which much is begun, WORK_OF_A_CALL. */
+/* What is handled for all connections in one turn, somewhat over a millisecond's worth: an answer from memory counts 1, a
+ * call that has to wait, for which much is begun, WORK_OF_A_CALL. */
 #define WORK_A_TURN 1600
 #define WORK_OF_A_CALL 40
 /* Buffers that grew beyond this are given back when they are empty. */
@@ -157,8 +157,8 @@ static void conn_finish(struct conn *conn, const char *why)
 	conn_wake(conn);
 }
 
-/* After a message that cannot be followed. A client that is still sending would be told only that its pipe is broken, and not
- * read the last error: so what it sends is thrown away until it leaves. */
+/* After a message that cannot be followed. A client that is still sending would be told only that its pipe is broken, and
+ * not read the last error: so what it sends is thrown away until it leaves. */
 static void conn_refuse(struct conn *conn, const char *why)
 {
 	conn->lingers = true;
@@ -167,8 +167,8 @@ static void conn_refuse(struct conn *conn, const char *why)
 
 /* ---- reading ---- */
 
-/* Whether another message may be handled now: there is room for its answer, and neither the connection's share of the turn nor
- * the turn itself is used up. */
+/* Whether another message may be handled now: there is room for its answer, and neither the connection's share of the turn
+ * nor the turn itself is used up. */
 static bool may_handle(struct conn *conn)
 {
 	if (conn->turn != conn->server->turn) {
@@ -566,7 +566,8 @@ int conn_start(struct server *server, struct service *service, int fd)
 	/* No turn has this number yet. */
 	conn->read_turn = UINT64_MAX;
 	scanner_init(&conn->scanner, service->config->server.max_message_bytes);
-	/* While a connection is behind nothing is read, so beside a part of a message it holds at most what one read brought. */
+	/* While a connection is behind nothing is read, so beside a part of a message it holds at most what one read
+	 * brought. */
 	buffer_init(&conn->in, service->config->server.max_message_bytes + SERVER_READ_BYTES);
 	buffer_init(&conn->out, service->config->server.max_output_bytes);
 	buffer_init(&conn->writing, service->config->server.max_output_bytes);

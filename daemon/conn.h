@@ -32,15 +32,16 @@ struct buffer *conn_out(struct conn *conn);
 /* Something was appended, or a call has more to say when there is room: the pump will look at this connection. */
 void conn_wake(struct conn *conn);
 
-/* Returns whether less than CONN_HIGH_WATER bytes, and less than half of max_output_bytes, wait to be read by the client; false
- * once it is closing. */
+/* Returns whether less than CONN_HIGH_WATER bytes, and less than half of max_output_bytes, wait to be read by the client;
+ * false once it is closing. */
 bool conn_has_room(const struct conn *conn);
 
 /* Closes the connection, soon: what is in `out` is still offered to the socket once, no message is read any more, and
  * calls_close() is called from the pump, never from within this function. `why` is a constant for the log. */
 void conn_close(struct conn *conn, const char *why);
 
-/* Returns whether the peer is root, the daemon's user, or in admin_group (SO_PEERCRED and SO_PEERGROUPS, no look-up of names). */
+/* Returns whether the peer is root, the daemon's user, or in admin_group (SO_PEERCRED and SO_PEERGROUPS, no look-up of
+ * names). */
 bool conn_is_admin(const struct conn *conn);
 
 /* Returns the connection's number, as in the log. */

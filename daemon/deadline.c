@@ -1,6 +1,7 @@
 /* All goes well: the timer is armed for the heap's top; when it fires, everything due is taken out and told, soonest first.
- * What can go wrong: an owner stops or starts others while it is told (each is looked up afresh in the heap); one starts itself
- * anew at once (a firing takes out no more than stood in the heap at its beginning); the heap cannot grow (start says so). */
+ * What can go wrong: an owner stops or starts others while it is told (each is looked up afresh in the heap); one starts
+ * itself anew at once (a firing takes out no more than stood in the heap at its beginning); the heap cannot grow (start says
+ * so). */
 #include "deadline.h"
 
 #include "../proto/error.h"

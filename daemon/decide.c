@@ -60,8 +60,8 @@ double decide_least(const struct policy *policy)
 {
 	if (!policy->calibrated)
 		return policy->threshold;
-	/* The score that the nearest has when all others are under the floor, solved for its cosine; with a second opinion that
-	 * agrees fully. */
+	/* The score that the nearest has when all others are under the floor, solved for its cosine; with a second opinion
+	 * that agrees fully. */
 	double s = (policy->score_threshold + policy->margin * policy->margin_floor) / (1 + policy->margin);
 	double least = (s - policy->weight) / (1 - policy->weight);
 

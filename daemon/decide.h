@@ -85,20 +85,21 @@ struct decision {
 	double next;  /* its s2, margin_floor applied; 0 under the plain rule */
 };
 
-/* Walks `count` candidates, nearest first, and says which of them may be served under `policy` at `now_ms` (the loop's clock). Bit i of
- * `gone` says that candidate i turned out to be no longer there. What was vetoed, rejected, quarantined or is too old does not hide a good second one,
- * nor does it count as the next nearest. */
+/* Walks `count` candidates, nearest first, and says which of them may be served under `policy` at `now_ms` (the loop's
+ * clock). Bit i of `gone` says that candidate i turned out to be no longer there. What was vetoed, rejected, quarantined or
+ * is too old does not hide a good second one, nor does it count as the next nearest. */
 struct decision decide(const struct candidate *candidates, size_t count, uint32_t gone, const struct policy *policy,
 		       uint64_t now_ms);
 
-/* Returns why the candidate cannot be served: too far away whatever the others are, gone, vetoed …; or REASON_NONE if it is up to the
- * score. */
+/* Returns why the candidate cannot be served: too far away whatever the others are, gone, vetoed …; or REASON_NONE if it is
+ * up to the score. */
 enum reason decide_why_not(const struct candidate *candidate, bool is_gone, const struct policy *policy, uint64_t now_ms);
 
 /* Returns the least cosine that a candidate must have to be served under `policy`, whatever the others are. */
 double decide_least(const struct policy *policy);
 
-/* The entry was found under the call's own identity: returns REASON_NONE if it may be served (fresh, not too old), or why not. */
+/* The entry was found under the call's own identity: returns REASON_NONE if it may be served (fresh, not too old), or why
+ * not. */
 enum reason decide_exact(const struct entry *entry, const struct policy *policy, uint64_t now_ms);
 
 /* What is known of the pair of questions that an alias joins. */
@@ -107,9 +108,9 @@ struct pair_facts {
 	bool rejected, quarantined;
 };
 
-/* The same for an entry found by an alias: promoted = served once, needs a similarity or score that the policy accepts; judged =
- * a model said that both want the same, needs the threshold only if the call names one; accepted = a person said so, needs
- * nothing. Guards have their say but for accepted ones; rejections always. */
+/* The same for an entry found by an alias: promoted = served once, needs a similarity or score that the policy accepts;
+ * judged = a model said that both want the same, needs the threshold only if the call names one; accepted = a person said
+ * so, needs nothing. Guards have their say but for accepted ones; rejections always. */
 enum reason decide_alias(const struct alias *alias, const struct pair_facts *facts, const struct entry *entry,
 			 const struct policy *policy, uint64_t now_ms);
 

@@ -47,13 +47,13 @@ struct decision_event {
 	int alias_kind;             /* enum alias_kind, or -1 */
 };
 
-/* Opens the log in config's [decisions] directory ("" = none is kept; only watchers are told) and starts its housekeeping. NULL
- * without memory. A directory that cannot be used is logged once, counted, and tried again. */
+/* Opens the log in config's [decisions] directory ("" = none is kept; only watchers are told) and starts its housekeeping.
+ * NULL without memory. A directory that cannot be used is logged once, counted, and tried again. */
 struct decisions *decisions_create(struct uv_loop_s *loop, const struct config *config, struct metrics *metrics,
 				   const struct log *log);
 
-/* Writes what waits and carries out purges, for a second at most unless the disk hangs, and closes; no callback comes any more.
- * The loop must run on until its handles are closed, and `config` live as long. NULL is nothing. */
+/* Writes what waits and carries out purges, for a second at most unless the disk hangs, and closes; no callback comes any
+ * more. The loop must run on until its handles are closed, and `config` live as long. NULL is nothing. */
 void decisions_destroy(struct decisions *decisions);
 
 /* Records one decision. Never blocks; dropped and counted beyond the bound. */
@@ -78,7 +78,8 @@ void decisions_note_review(struct decisions *decisions, const struct decision_re
 /* A read of the record of one request. */
 struct decisions_find {
 	/* Called exactly once after a start that returned 0, never before it returned nor after cancel. `record`: a raw
-	 * MessagePack map, with a review's as `review` in it, good until it returns, absent if none is there; ERROR_UNAVAILABLE: the disk could not be read. */
+	 * MessagePack map, with a review's as `review` in it, good until it returns, absent if none is there;
+	 * ERROR_UNAVAILABLE: the disk could not be read. */
 	void (*done)(struct decisions_find *find, struct slice record, int error);
 	void *data;
 	void *private;
@@ -88,8 +89,8 @@ struct decisions_find {
 int decisions_find(struct decisions *decisions, struct decisions_find *find, uint64_t request);
 void decisions_find_cancel(struct decisions *decisions, struct decisions_find *find);
 
-/* Removes all records so far that mention an entry, or all of a namespace (`entry` NULL), or all (data NULL). Done on the thread
- * pool soon; until then such records are not found. Records noted later stay. */
+/* Removes all records so far that mention an entry, or all of a namespace (`entry` NULL), or all (data NULL). Done on the
+ * thread pool soon; until then such records are not found. Records noted later stay. */
 void decisions_purge(struct decisions *decisions, struct slice namespace, const struct identity *entry);
 /* … or whose call had this tag. */
 void decisions_purge_tag(struct decisions *decisions, struct slice namespace, struct slice tag);

@@ -161,7 +161,8 @@ static int open_segment(const struct disk *disk, uint64_t id, int flags)
 	return openat(disk->folder, name_of(id, name), flags | O_CLOEXEC | O_NOFOLLOW, 0600);
 }
 
-/* Finds what sequence numbers go on from, in the last segment that has any; the very last one is gone on with if it is whole. */
+/* Finds what sequence numbers go on from, in the last segment that has any; the very last one is gone on with if it is
+ * whole. */
 static int take_up(struct disk *disk)
 {
 	for (size_t i = disk->count; i-- > 0;) {

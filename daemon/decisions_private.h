@@ -25,14 +25,16 @@ int record_encode_review(struct buffer *out, const struct decision_review *revie
 /* Returns whether `record` is one of a review. */
 bool record_is_review(struct slice record);
 
-/* Appends `record` with what `review` says as the value of its key `review`. Errors as record_encode(), or ERROR_PROTOCOL. */
+/* Appends `record` with what `review` says as the value of its key `review`. Errors as record_encode(), or
+ * ERROR_PROTOCOL. */
 int record_join(struct buffer *out, struct slice record, struct slice review);
 
 /* What a record can be purged by. */
 enum purge_kind { PURGE_NAMESPACE, PURGE_ENTRY, PURGE_TAG };
 
-/* Calls `mentions` for what `record` can be purged by: its namespace first, then its tags and entries (32 bytes each; its own
- * identity is one of them). Stops and returns true as soon as that does; false at the end, or where the record is malformed. */
+/* Calls `mentions` for what `record` can be purged by: its namespace first, then its tags and entries (32 bytes each; its
+ * own identity is one of them). Stops and returns true as soon as that does; false at the end, or where the record is
+ * malformed. */
 bool record_walk(struct slice record,
 		 bool (*mentions)(void *data, enum purge_kind kind, struct slice namespace, struct slice name), void *data);
 
@@ -54,8 +56,8 @@ struct purges {
 	uint64_t all_before;
 };
 
-/* Adds one: what was noted before the sequence number `before` (from 1) goes. `namespace` absent: of all. Never fails: what there is no
- * memory or no room for makes more go than was asked for. */
+/* Adds one: what was noted before the sequence number `before` (from 1) goes. `namespace` absent: of all. Never fails: what
+ * there is no memory or no room for makes more go than was asked for. */
 void purges_add(struct purges *purges, enum purge_kind kind, struct slice namespace, struct slice name, uint64_t before);
 
 /* Returns whether there is none. */
@@ -69,8 +71,8 @@ void purges_clear(struct purges *purges);
 
 /* ---- decisions_frame.c: records as they stand in a segment, and in the buffer ---- */
 
-/* A record with its head: length (4 bytes, least significant first), kind (4, 1), sequence, request, at_ms and checksum (8 each),
- * body. The checksum is XXH3 of the body, seeded with that of the head's first 32 bytes. */
+/* A record with its head: length (4 bytes, least significant first), kind (4, 1), sequence, request, at_ms and checksum (8
+ * each), body. The checksum is XXH3 of the body, seeded with that of the head's first 32 bytes. */
 #define FRAME_HEAD 40
 /* What each segment begins with. */
 #define SEGMENT_MAGIC "semdec1\n"
@@ -101,8 +103,8 @@ size_t frames_purge(struct buffer *frames, const struct purges *purges);
 /* ---- decisions_segment.c: one file ---- */
 
 /* Reads the segment open at `fd` from its beginning and calls `each` for its frames, until that returns false. `*whole`: the
- * bytes of the head and all whole frames; `*size`: of the file. Returns 0 (also if it is damaged or cut: then they differ), or
- * ERROR_MEMORY or ERROR_UNAVAILABLE (errno says why). */
+ * bytes of the head and all whole frames; `*size`: of the file. Returns 0 (also if it is damaged or cut: then they differ),
+ * or ERROR_MEMORY or ERROR_UNAVAILABLE (errno says why). */
 int segment_scan(int fd, bool (*each)(void *data, const struct frame *frame), void *data, uint64_t *whole, uint64_t *size);
 
 /* Writes all of `bytes`. Returns 0 or ERROR_UNAVAILABLE with errno. */
@@ -141,7 +143,8 @@ int disk_open(struct disk *disk);
 /* Closes what is open and frees what is known. */
 void disk_close(struct disk *disk);
 
-/* Writes `batch`, frames without checksums; what was written is taken out of it and added to `*written`. Errors as disk_open(). */
+/* Writes `batch`, frames without checksums; what was written is taken out of it and added to `*written`. Errors as
+ * disk_open(). */
 int disk_append(struct disk *disk, struct buffer *batch, const struct disk_limits *limits, uint64_t *written);
 
 /* Removes the oldest segments while there are too many bytes, if `more` are coming, and those that are too old. Errors as
@@ -172,8 +175,8 @@ int wanted_take(struct wanted *wanted, const struct frame *frame);
 /* Returns what was found, with its review, which mentions nothing that the record does not. Good until it is freed. */
 struct slice wanted_join(struct wanted *wanted);
 
-/* Looks for `count` requests in the last segment whose id is under `*below` and that may have one, and sets `*below` to its id; 0
- * when there is none. Errors as disk_open(). */
+/* Looks for `count` requests in the last segment whose id is under `*below` and that may have one, and sets `*below` to its
+ * id; 0 when there is none. Errors as disk_open(). */
 int disk_find(struct disk *disk, struct wanted *wanted, size_t count, uint64_t *below);
 
 /* The same in a buffer of frames without checksums, whose numbers count from `base`. Returns 0 or ERROR_MEMORY. */

@@ -1,6 +1,6 @@
-/* What waits to be removed from the log, by namespace, tag or entry. All goes well: a record's namespace, tags and entries are
- * looked up one after the other. What can go wrong: no memory, or too many (all of the namespace goes, or everything): rather a
- * record too many is lost than one too many kept. */
+/* What waits to be removed from the log, by namespace, tag or entry. All goes well: a record's namespace, tags and entries
+ * are looked up one after the other. What can go wrong: no memory, or too many (all of the namespace goes, or everything):
+ * rather a record too many is lost than one too many kept. */
 #include "decisions_private.h"
 
 #include "../proto/limits.h"

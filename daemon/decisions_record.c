@@ -1,6 +1,6 @@
-/* A record is one MessagePack map that needs nothing else to be understood; proto/wire.md has its keys. All goes well: the event is
- * packed into room that was made before. What can go wrong: no memory; a record of another version is walked, whose keys are
- * passed over. */
+/* A record is one MessagePack map that needs nothing else to be understood; proto/wire.md has its keys. All goes well: the
+ * event is packed into room that was made before. What can go wrong: no memory; a record of another version is walked, whose
+ * keys are passed over. */
 #include "decisions_private.h"
 
 #include "pack.h"

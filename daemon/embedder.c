@@ -440,7 +440,8 @@ static void batch_forget(struct batch *batch, const struct item *item)
 	if (batch->wanted > 0 || batch->telling)
 		return;
 	batch_free(batch);
-	/* Not now: whoever cancels may be in the middle of others that wait, and a request that cannot be made tells them. */
+	/* Not now: whoever cancels may be in the middle of others that wait, and a request that cannot be made tells
+	 * them. */
 	if (embedder->waiting && deadline_start(embedder->deadlines, &embedder->pump_at, 0) != 0)
 		embedder_pump(embedder);
 }

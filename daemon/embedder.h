@@ -41,8 +41,9 @@ struct embedding {
 struct embedder *embedder_create(struct http *http, struct deadlines *deadlines, const struct config_embedder *config,
 				 struct part *part, struct metrics *metrics, const struct log *log);
 
-/* Makes it the one that gives second opinions, before anything is asked: it counts under the names of those, and a request may
- * last EMBEDDER_LATE times as long as timeout_ms, since a vector that comes too late for an opinion can still be stored. */
+/* Makes it the one that gives second opinions, before anything is asked: it counts under the names of those, and a request
+ * may last EMBEDDER_LATE times as long as timeout_ms, since a vector that comes too late for an opinion can still be
+ * stored. */
 void embedder_set_second(struct embedder *embedder);
 
 #define EMBEDDER_LATE 10

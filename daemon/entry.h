@@ -29,10 +29,10 @@ struct entry {
 	const float *second; /* the same of the second embedder, or NULL */
 	unsigned second_dimensions;
 
-	/* Set by entry_copy() only, absent otherwise: the MessagePack pairs of a result map that are the same for every exact hit
-	 * of this entry, ready to be sent: answer, finish_reason, similarity (1.0), original_query, entry, model, usage.
-	 * The texts above point into it, so that nothing is kept twice. `result_answer` = bytes of the first pair, which a
-	 * streamed answer leaves out. */
+	/* Set by entry_copy() only, absent otherwise: the MessagePack pairs of a result map that are the same for every
+	 * exact hit of this entry, ready to be sent: answer, finish_reason, similarity (1.0), original_query, entry, model,
+	 * usage. The texts above point into it, so that nothing is kept twice. `result_answer` = bytes of the first pair,
+	 * which a streamed answer leaves out. */
 	struct slice result;
 	size_t result_answer;
 };
@@ -40,8 +40,8 @@ struct entry {
 /* The pairs in `result`. */
 #define ENTRY_RESULT_PAIRS 7
 
-/* Copies `from` with all its texts and its vectors into one allocation, and makes `result`. NULL without memory. Free it with
- * entry_destroy(). */
+/* Copies `from` with all its texts and its vectors into one allocation, and makes `result`. NULL without memory. Free it
+ * with entry_destroy(). */
 struct entry *entry_copy(const struct entry *from);
 
 /* Frees what entry_copy() made; NULL is nothing. */

@@ -1,5 +1,5 @@
-/* evaluate --comparator: how often the comparison of answers (comparison.h) is wrong, on labelled pairs of questions with the real chat
- * model's answers. semcached(8). */
+/* evaluate --comparator: how often the comparison of answers (comparison.h) is wrong, on labelled pairs of questions with
+ * the real chat model's answers. semcached(8). */
 #ifndef DAEMON_EVALUATE_COMPARATOR_H
 #define DAEMON_EVALUATE_COMPARATOR_H
 

@@ -1,8 +1,8 @@
 /* The story of a question, from top to bottom: flight_step().
  *
  * A state is named after what is being awaited. When it has come, flight_step() looks at the outcome, serves the riders that
- * it satisfies, starts the next step and returns; what cannot be started or fails is left out, and the flight goes on without.
- * Only the model's failure ends it without an answer. */
+ * it satisfies, starts the next step and returns; what cannot be started or fails is left out, and the flight goes on
+ * without. Only the model's failure ends it without an answer. */
 #include "flight_private.h"
 
 #include "clock.h"
@@ -17,8 +17,8 @@
 
 /* ---- what is awaited ---- */
 
-/* To look a question up, compare it with what is in the air and ask the model is a lot when many vectors come at once: in each
- * millisecond of the loop's clock flights go on for PACE_US, and the others in later turns, in their order. */
+/* To look a question up, compare it with what is in the air and ask the model is a lot when many vectors come at once: in
+ * each millisecond of the loop's clock flights go on for PACE_US, and the others in later turns, in their order. */
 #define PACE_US 300
 
 static bool may_go_on(struct flights *flights)

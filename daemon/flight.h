@@ -100,9 +100,9 @@ void flights_destroy(struct flights *flights);
 /* Returns the flights that are not DONE. */
 size_t flights_count(const struct flights *flights);
 
-/* Joins the flight of question->identity, or opens one (also where one that never asks the model comes too late for what that
- * flight read). Returns 0, or ERROR_MEMORY with `fault` filled; then no function of
- * rider->ops was or will be called. */
+/* Joins the flight of question->identity, or opens one (also where one that never asks the model comes too late for what
+ * that flight read). Returns 0, or ERROR_MEMORY with `fault` filled; then no function of rider->ops was or will be
+ * called. */
 int flight_ask(struct service *service, struct rider *rider, const struct question *question, struct fault *fault);
 
 /* Looks the question up on a flight of its own: never asks the model, keeps nothing but the embedding. As flight_ask(). */
@@ -123,12 +123,12 @@ size_t flight_read(struct rider *rider, char *out, size_t most);
 /* Returns whether the rider can read more now. */
 bool flight_has_text(const struct rider *rider);
 
-/* Returns false while the answer is still coming. Once it is whole, sets `result` (everything but request number and total_ms),
- * good until flight_leave(), which the rider calls when it has written it, and returns true. */
+/* Returns false while the answer is still coming. Once it is whole, sets `result` (everything but request number and
+ * total_ms), good until flight_leave(), which the rider calls when it has written it, and returns true. */
 bool flight_ended(const struct rider *rider, struct result *result);
 
-/* What is being removed: exactly one of identity, question and tag is set, or none = everything in the namespace, or in all namespaces
- * (data NULL). */
+/* What is being removed: exactly one of identity, question and tag is set, or none = everything in the namespace, or in all
+ * namespaces (data NULL). */
 struct forget {
 	struct slice namespace;
 	const struct identity *identity;
@@ -137,11 +137,13 @@ struct forget {
 	const struct flight *except; /* this one is younger than what is removed; or NULL */
 };
 
-/* Flights of what is removed or replaced are not joined any more, and store nothing; those that went on for the cache alone end. */
+/* Flights of what is removed or replaced are not joined any more, and store nothing; those that went on for the cache alone
+ * end. */
 void flights_forget(struct flights *flights, const struct forget *forget);
 
-/* The pair of texts with these digests must not share an answer from now on, in no scope of `namespace`: an answer in the air gets
- * no alias for the other wording, and riders that came from it are told ERROR_UNAVAILABLE unless they have begun to read. */
+/* The pair of texts with these digests must not share an answer from now on, in no scope of `namespace`: an answer in the
+ * air gets no alias for the other wording, and riders that came from it are told ERROR_UNAVAILABLE unless they have begun to
+ * read. */
 void flights_reject(struct flights *flights, struct slice namespace, const struct identity *a, const struct identity *b);
 
 /* An entry of `namespace` is quarantined from now on, which those that found it before must see. */

@@ -240,8 +240,8 @@ bool flight_keep_added(struct flight *flight)
 		flight->write_error = ERROR_INVALID;
 		return false;
 	}
-	/* It is as new as the moment at which it is stored: what was removed until now is older, and what was asked until now is
-	 * overwritten by it. */
+	/* It is as new as the moment at which it is stored: what was removed until now is older, and what was asked until
+	 * now is overwritten by it. */
 	const struct forget older = {.namespace = flight->request.namespace, .identity = &flight->identity};
 	flights_forget(service->flights, &older);
 	if (service->store)

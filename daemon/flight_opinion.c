@@ -66,7 +66,8 @@ static bool ask_second(struct flight *flight)
 	return second->is_embedding;
 }
 
-/* Whether the rider would be served one of the candidates, or share the answer of a flight in the air, if the opinion is good. */
+/* Whether the rider would be served one of the candidates, or share the answer of a flight in the air, if the opinion is
+ * good. */
 static bool could_be_served(const struct flight *flight, const struct rider *rider, const struct flight_near *near,
 			    size_t near_count)
 {

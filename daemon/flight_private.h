@@ -43,8 +43,8 @@ struct flight_wording {
 
 #define FLIGHT_WORDINGS 1024
 
-/* A would-be hit of the mode shadow, whose answer is compared with the model's; or one that was just not near enough, which a model
- * may judge. */
+/* A would-be hit of the mode shadow, whose answer is compared with the model's; or one that was just not near enough, which
+ * a model may judge. */
 struct flight_would {
 	bool is_there, is_grey;
 	uint64_t request; /* of the call that would have been served */
@@ -181,7 +181,8 @@ void riders_remove(struct rider *rider);
 /* Whether the question's vector is of use, and whether somebody may be served by it. */
 bool riders_want_meaning(const struct flight *flight);
 bool riders_want_search(const struct flight *flight);
-/* Returns why the rider would not be served `entry`, found under the flight's identity (by `alias`, if not NULL), or REASON_NONE. */
+/* Returns why the rider would not be served `entry`, found under the flight's identity (by `alias`, if not NULL), or
+ * REASON_NONE. */
 enum reason riders_why_not_stored(const struct flight *flight, const struct rider *rider, const struct entry *entry,
 				  const struct alias *alias, enum tier tier, uint64_t now_ms);
 /* Serves every rider whose policy allows `entry`, found under the flight's identity (by `alias`, if not NULL). */
@@ -238,7 +239,8 @@ void flight_explain_to(struct flight *flight, struct rider *rider);
 
 /* The rider would be served by `decision`, were it not for the mode. The first of a flight counts. */
 void flight_note_would(struct flight *flight, const struct rider *rider, const struct decision *decision);
-/* The same if it is only its score that keeps the nearest entry from being served, and the namespace has such cases judged. */
+/* The same if it is only its score that keeps the nearest entry from being served, and the namespace has such cases
+ * judged. */
 void flight_note_grey(struct flight *flight, const struct rider *rider, const struct decision *decision);
 /* The model's answer is there: it is compared with what would have been served, or judged. */
 void flight_review_answer(struct flight *flight);

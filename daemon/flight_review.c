@@ -1,5 +1,5 @@
-/* What a flight gives to be reviewed: would-be hits of the mode shadow with the model's answer, hits that were served, and questions just
- * under the threshold. Nothing of a call that wants nothing kept. */
+/* What a flight gives to be reviewed: would-be hits of the mode shadow with the model's answer, hits that were served, and
+ * questions just under the threshold. Nothing of a call that wants nothing kept. */
 #include "flight_private.h"
 
 #include "pair.h"
@@ -7,8 +7,8 @@
 
 #include <math.h>
 
-/* The nearest of the candidates besides `index` that could be served too, by their similarity; NAN if there is none. Those too far away
- * to matter to a rider have not been weighed by now. */
+/* The nearest of the candidates besides `index` that could be served too, by their similarity; NAN if there is none. Those
+ * too far away to matter to a rider have not been weighed by now. */
 static double next_nearest(struct flight *flight, const struct policy *policy, size_t index)
 {
 	uint64_t now_ms = deadlines_now_ms(flight->service->deadlines);

@@ -194,8 +194,8 @@ int flight_ask(struct service *service, struct rider *rider, const struct questi
 	}
 	if (!flight)
 		return flight_start(service, FLIGHT_ASK, rider, question, fault);
-	/* What is stored under the identity is read at the beginning, if at all, and one that never asks the model needs nothing
-	 * else of the flight. */
+	/* What is stored under the identity is read at the beginning, if at all, and one that never asks the model needs
+	 * nothing else of the flight. */
 	if (rider->only && (flight->state > FLIGHT_EXACT || !flight->is_reading))
 		return flight_start(service, FLIGHT_LOOKUP, rider, question, fault);
 	if (flight->state >= FLIGHT_CHAT) {
@@ -278,8 +278,8 @@ void flight_end(struct flight *flight)
 	free(flight);
 }
 
-/* The last rider has left. Before the model is asked nobody wants the rest; while it is asked the answer is nearly paid for, so
- * it is finished for the cache, if it may be kept at all. */
+/* The last rider has left. Before the model is asked nobody wants the rest; while it is asked the answer is nearly paid for,
+ * so it is finished for the cache, if it may be kept at all. */
 void flight_abandon(struct flight *flight)
 {
 	struct service *service = flight->service;

@@ -32,8 +32,8 @@ struct follow_events {
 	void (*removed)(void *data, struct slice namespace, const struct identity *identity);
 	/* A namespace was flushed and has a new generation. */
 	void (*flushed)(void *data, struct slice namespace, uint64_t generation);
-	/* The run-time settings or certificates of a namespace were written, by this daemon too (`is_own`): read them again, so
-	 * that all come to what was written last. May be NULL. */
+	/* The run-time settings or certificates of a namespace were written, by this daemon too (`is_own`): read them again,
+	 * so that all come to what was written last. May be NULL. */
 	void (*settings)(void *data, struct slice namespace, bool is_own);
 	/* Somebody gave a verdict to another daemon, or took one back; NULL = of no interest. */
 	void (*said)(void *data, struct slice namespace, const struct store_verdict *verdict);
@@ -52,8 +52,8 @@ struct follow *follow_create(struct uv_loop_s *loop, struct deadlines *deadlines
 			     uint64_t origin, const struct follow_events *events, void *data, struct part *part,
 			     struct metrics *metrics, const struct log *log);
 
-/* Returns whether the Redis that is followed is another process than the one before, so that it may have lost data; also of the
- * first one. */
+/* Returns whether the Redis that is followed is another process than the one before, so that it may have lost data; also of
+ * the first one. */
 bool follow_is_other(const struct follow *follow);
 
 /* Stops; no event comes any more. Memory with libuv handles is freed in their close callbacks. */

@@ -529,7 +529,8 @@ static void on_sockets(void *context, const struct sockets_ready *ready, int cou
 	uint64_t started_ns = uv_hrtime();
 	int running;
 
-	/* What one of them brings may be a lot of work for its owner. Those that are left are found ready again in the next turn. */
+	/* What one of them brings may be a lot of work for its owner. Those that are left are found ready again in the next
+	 * turn. */
 	for (int i = 0; i < count && uv_hrtime() - started_ns < HTTP_TURN_NS; i++) {
 		http->inside = true;
 		(void)curl_multi_socket_action(

@@ -74,8 +74,8 @@ void http_destroy(struct http *http);
  * and the body is still the caller's. */
 int http_start(struct http *http, struct http_request *request);
 
-/* Overwrites with asterisks what of `text` is the target's secret, or eight bytes or more of its beginning: services quote the key
- * they refuse. */
+/* Overwrites with asterisks what of `text` is the target's secret, or eight bytes or more of its beginning: services quote
+ * the key they refuse. */
 void http_hide_secret(const struct http_target *target, char *text);
 
 /* Ends `request` at once; no callback comes any more, and its memory may be freed. Not started is nothing. */

@@ -1,7 +1,7 @@
 /* Finds the nearest stored questions by meaning, within one scope.
  *
- * A backend is one file that fills struct index_ops. `memory` (index_memory.c) is the embedded one: per scope an array of unit
- * vectors, scanned whole. The others of design (FT.SEARCH, vector sets) would be index_search.c and index_vset.c. */
+ * A backend is one file that fills struct index_ops. `memory` (index_memory.c) is the embedded one: per scope an array of
+ * unit vectors, scanned whole. The others of design (FT.SEARCH, vector sets) would be index_search.c and index_vset.c. */
 #ifndef DAEMON_INDEX_H
 #define DAEMON_INDEX_H
 
@@ -40,26 +40,27 @@ struct index_search {
 
 /* What a backend does. Functions get the backend's own `state`. */
 struct index_ops {
-	/* Adds or replaces the entry (which has scope and vector). Returns 0; ERROR_INVALID (not compared, no vector, NaN, zero,
-	 * or another length than the scope's others) and then nothing changed; ERROR_TOO_LARGE or ERROR_MEMORY, and then nothing
-	 * is under its identity. */
+	/* Adds or replaces the entry (which has scope and vector). Returns 0; ERROR_INVALID (not compared, no vector, NaN,
+	 * zero, or another length than the scope's others) and then nothing changed; ERROR_TOO_LARGE or ERROR_MEMORY, and
+	 * then nothing is under its identity. */
 	int (*put)(void *state, const struct entry *entry);
 	/* Removes the entry. Returns whether it was there. */
 	bool (*remove)(void *state, const struct identity *identity);
 	/* Removes a namespace's entries (data NULL = all). Returns how many. */
 	size_t (*flush)(void *state, struct slice namespace);
-	/* Finds the up to INDEX_CANDIDATES nearest of `scope` that have not expired at `now_ms`. Returns 1 (done inline, results
-	 * are there, `done` never comes), 0 (pending), or ERROR_INVALID (as for put), ERROR_BUSY (too many wait) or ERROR_MEMORY. */
+	/* Finds the up to INDEX_CANDIDATES nearest of `scope` that have not expired at `now_ms`. Returns 1 (done inline,
+	 * results are there, `done` never comes), 0 (pending), or ERROR_INVALID (as for put), ERROR_BUSY (too many wait) or
+	 * ERROR_MEMORY. */
 	int (*search)(void *state, struct index_search *search, const struct identity *scope, const float *vector,
 		      unsigned dimensions, uint64_t now_ms);
-	/* The same in all scopes of `namespace` but `except`, the nearest of all of them first; a namespace that is large is gone
-	 * through beside other searches, so this may take long. Scopes of other dimensions are passed over. */
+	/* The same in all scopes of `namespace` but `except`, the nearest of all of them first; a namespace that is large is
+	 * gone through beside other searches, so this may take long. Scopes of other dimensions are passed over. */
 	int (*search_elsewhere)(void *state, struct index_search *search, struct slice namespace,
 				const struct identity *except, const float *vector, unsigned dimensions, uint64_t now_ms);
 	/* No callback comes any more. */
 	void (*cancel)(void *state, struct index_search *search);
-	/* Returns the vector of the second embedder that the entry was put with, at unit length and good until the index changes;
-	 * or NULL: there is none, or the entry was made at another time. */
+	/* Returns the vector of the second embedder that the entry was put with, at unit length and good until the index
+	 * changes; or NULL: there is none, or the entry was made at another time. */
 	const float *(*second)(void *state, const struct identity *identity, uint64_t created_ms, unsigned *dimensions);
 	/* Returns the bytes kept, and how many entries. */
 	size_t (*bytes)(void *state, size_t *entries);

@@ -233,8 +233,8 @@ static int scan_at_once(struct index_elsewhere *elsewhere, struct sweep *sweep, 
 
 /* ---- batches ---- */
 
-/* Names the scopes of the next batch, beginning with `scope`; they are not pinned yet. `*blocks` counts their blocks. Returns whether
- * there is none because the first one lets no reader in now. */
+/* Names the scopes of the next batch, beginning with `scope`; they are not pinned yet. `*blocks` counts their blocks.
+ * Returns whether there is none because the first one lets no reader in now. */
 static bool batch_gather(struct index_elsewhere *elsewhere, const struct sweep *sweep, struct index_scope *scope,
 			 size_t *blocks)
 {
@@ -256,7 +256,8 @@ static bool batch_gather(struct index_elsewhere *elsewhere, const struct sweep *
 	return false;
 }
 
-/* Pins the scopes of the batch, with copies of their lists of blocks. Returns 0 or ERROR_MEMORY, and then nothing changed. */
+/* Pins the scopes of the batch, with copies of their lists of blocks. Returns 0 or ERROR_MEMORY, and then nothing
+ * changed. */
 static int batch_pin(struct index_elsewhere *elsewhere, size_t count)
 {
 	struct index_block *blocks = malloc(count * sizeof(*blocks));

@@ -29,8 +29,8 @@ struct index_item {
 	char question[]; /* that vector is behind it */
 };
 
-/* The rows of one scope. A reader on another thread may read the first `rows` rows of a copy of `blocks` that it took when it
- * pinned the scope. */
+/* The rows of one scope. A reader on another thread may read the first `rows` rows of a copy of `blocks` that it took when
+ * it pinned the scope. */
 struct index_scope {
 	struct table_node node;
 	struct identity identity;
@@ -97,7 +97,8 @@ bool index_rows_tidy(struct index_rows *rows, size_t steps);
 /* Returns the bytes kept, and how many entries are in sight. */
 size_t index_rows_bytes(const struct index_rows *rows, size_t *entries);
 
-/* Writes `from` at unit length, filled up with zeros to the stride. Returns 0, or ERROR_INVALID for NaN, infinity or zero. */
+/* Writes `from` at unit length, filled up with zeros to the stride. Returns 0, or ERROR_INVALID for NaN, infinity or
+ * zero. */
 int index_vector_normalise(float *to, const float *from, unsigned dimensions);
 
 #endif

@@ -176,8 +176,8 @@ void index_scope_free_retired(struct index_rows *rows, struct index_scope *scope
 	}
 }
 
-/* Gives the first block another capacity, at least as many as there are rows. Those that read it keep the old one, in which nothing
- * changes any more: a row that is removed meanwhile they still see, and index_scope_item() tells them. */
+/* Gives the first block another capacity, at least as many as there are rows. Those that read it keep the old one, in which
+ * nothing changes any more: a row that is removed meanwhile they still see, and index_scope_item() tells them. */
 static bool block_resize(struct index_rows *rows, struct index_scope *scope, size_t capacity)
 {
 	struct index_block *old = &scope->blocks[0], block;

@@ -1,4 +1,5 @@
-/* One line per event, to stderr: with sd-daemon(3) priority prefixes when systemd's journal reads it, with the time otherwise.
+/* One line per event, to stderr: with sd-daemon(3) priority prefixes when systemd's journal reads it, with the time
+ * otherwise.
  *
  * A line is `event key=value …`; texts of others are quoted and lose their control characters. Never log a question, an
  * answer or a key: log ids. The layer that handles an error logs it, those below return it. The loop never waits for whoever
@@ -29,7 +30,8 @@ struct log_limit {
 	uint64_t next_ms, left_out;
 };
 
-/* Returns whether a line may be written at `now_ms` of a monotonic clock; `*left_out` is then how many were not since the last. */
+/* Returns whether a line may be written at `now_ms` of a monotonic clock; `*left_out` is then how many were not since the
+ * last. */
 bool log_allows(struct log_limit *limit, uint64_t now_ms, uint64_t *left_out);
 
 /* Copies `text` into `out` of `size` bytes as it may stand between quotes in a line: without control characters, with ' for

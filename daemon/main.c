@@ -187,8 +187,8 @@ static void on_hangup(struct program *program)
 
 /* ---- ending ---- */
 
-/* Everything that holds a libuv handle closes it; the loop runs until none is left. Until then signals are heard, but do not keep
- * it running. */
+/* Everything that holds a libuv handle closes it; the loop runs until none is left. Until then signals are heard, but do not
+ * keep it running. */
 static void end_parts(struct program *program, bool gently)
 {
 	struct service *service = &program->service;

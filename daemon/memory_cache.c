@@ -28,8 +28,8 @@
 #define ITEM_PART 10 /* the largest item */
 #define ASKED_MAX 3
 #define SWEEP_STEPS 4
-/* How many an eviction may spare before it takes the next one whatever it is. Sparing is paid for by earlier gets, but all of
- * them could fall due at once. */
+/* How many an eviction may spare before it takes the next one whatever it is. Sparing is paid for by earlier gets, but all
+ * of them could fall due at once. */
 #define SPARED_MAX 256
 
 enum place { SMALL, MAIN, GHOST, PLACES };

@@ -1,6 +1,6 @@
 /* The memory tier: answers by identity, bounded in bytes, evicted by S3-FIFO (Yang et al., SOSP 2023, "FIFO queues are all
- * you need for cache eviction"): a small queue (10 % of the bytes) for what is new, a main queue for what was asked for again,
- * and a ghost queue of identities that remembers what left the small one. Each entry has its own TTL.
+ * you need for cache eviction"): a small queue (10 % of the bytes) for what is new, a main queue for what was asked for
+ * again, and a ghost queue of identities that remembers what left the small one. Each entry has its own TTL.
  *
  * An alias is an item of its own that names the identity whose entry answers it. */
 #ifndef DAEMON_MEMORY_CACHE_H
@@ -41,8 +41,8 @@ bool memory_cache_get(struct memory_cache *cache, const struct identity *identit
 /* Removes what is under `identity`, entry or alias. Returns whether there was something. */
 bool memory_cache_remove(struct memory_cache *cache, const struct identity *identity);
 
-/* Removes all entries and aliases of `namespace` (data NULL = of all). Returns how many. Marks the namespace dead in O(1) and
- * lets what is dead leave as it is met, so that the loop is not held; they are not found from now on. */
+/* Removes all entries and aliases of `namespace` (data NULL = of all). Returns how many. Marks the namespace dead in O(1)
+ * and lets what is dead leave as it is met, so that the loop is not held; they are not found from now on. */
 size_t memory_cache_flush(struct memory_cache *cache, struct slice namespace);
 
 /* Calls `each` for entries whose question, tag or namespace may be looked at, until it returns false; only for memory-only

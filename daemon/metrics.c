@@ -1,6 +1,6 @@
-/* Buckets 0 to 15 hold the values 0 to 15. From there on each power of two 2^e, e >= 4, has 16 buckets of 2^(e-4) values, told
- * apart by the four bits behind the value's highest: bucket = (e - 3) * 16 + those bits. The last bucket also takes everything
- * above 2^34 us, which is longer than anything here may last. */
+/* Buckets 0 to 15 hold the values 0 to 15. From there on each power of two 2^e, e >= 4, has 16 buckets of 2^(e-4) values,
+ * told apart by the four bits behind the value's highest: bucket = (e - 3) * 16 + those bits. The last bucket also takes
+ * everything above 2^34 us, which is longer than anything here may last. */
 #include "metrics.h"
 
 #include <math.h>

@@ -1,4 +1,5 @@
-/* What stands between two questions, before the answer to the one may be served to the other: guards, and what people said. */
+/* What stands between two questions, before the answer to the one may be served to the other: guards, and what people
+ * said. */
 #ifndef DAEMON_PAIR_H
 #define DAEMON_PAIR_H
 
@@ -23,7 +24,8 @@ struct pair_entry {
 /* Returns whether anything may be served by meaning at all: what people said is known. */
 bool pair_known(const struct service *service);
 
-/* Compares them, by the guards that are on or only counted in `space`. A digest that cannot be made (no memory) counts as rejected. */
+/* Compares them, by the guards that are on or only counted in `space`. A digest that cannot be made (no memory) counts as
+ * rejected. */
 struct pair_facts pair_look(const struct service *service, const struct config_namespace *space,
 			    const struct pair_asked *asked, const struct pair_entry *entry);
 

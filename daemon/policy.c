@@ -1,5 +1,5 @@
-/* The settings of the calibrated rule come, each on its own, from the first of: the file or Redis, the certificate in force, what
- * ships for the embedder. Where one is missing, the plain rule holds. */
+/* The settings of the calibrated rule come, each on its own, from the first of: the file or Redis, the certificate in force,
+ * what ships for the embedder. Where one is missing, the plain rule holds. */
 #include "policy.h"
 
 #include "certificate.h"
@@ -96,8 +96,8 @@ static void calibrate(const struct config *config, const struct config_namespace
 	policy->minimum = calibration.minimum;
 	policy->weight = calibration.weight;
 	policy->certificate_ms = space->certificate && !is_any ? space->certificate->created_ms : 0;
-	/* What a certificate promises of hits holds for no lone entry that has less than the score would need: it gains nothing from
-	 * the margin. */
+	/* What a certificate promises of hits holds for no lone entry that has less than the score would need: it gains
+	 * nothing from the margin. */
 	if (space->certificate && !is_any && policy->threshold < policy->score_threshold)
 		policy->threshold = policy->score_threshold;
 	policy->origin = is_any ? origin_of(space->score_origin) : space->certificate ? ORIGIN_certificate : ORIGIN_shipped;

@@ -16,7 +16,8 @@ struct policy policy_of(const struct config *config, const struct config_namespa
 /* Returns the policy of a call of `space` that says nothing itself. */
 struct policy policy_usual(const struct config *config, const struct config_namespace *space);
 
-/* Returns the parameters that ship for the embedder model of this name, or NULL: README, "Thresholds", says how they were found. */
+/* Returns the parameters that ship for the embedder model of this name, or NULL: README, "Thresholds", says how they were
+ * found. */
 const struct calibration *policy_shipped(const char *model);
 
 /* The same with second opinions of the embedder model `second`. */

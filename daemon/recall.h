@@ -1,5 +1,5 @@
-/* Remembers what the parameters of recent questions meant, so that a question that comes again byte for byte is not read, checked
- * and hashed again: nine tenths of what an exact hit from memory costs.
+/* Remembers what the parameters of recent questions meant, so that a question that comes again byte for byte is not read,
+ * checked and hashed again: nine tenths of what an exact hit from memory costs.
  *
  * A slot is chosen by a fast hash (XXH3, seeded) and used only if all its bytes are equal: the hash decides nothing. What is
  * remembered holds under the configuration it was read under; recall_clear() at a reload. */
@@ -30,7 +30,8 @@ struct recall *recall_create(size_t max_bytes);
 /* Frees it; NULL is nothing. */
 void recall_destroy(struct recall *recall);
 
-/* Returns what `params` (the raw parameters of a get_or_generate) meant, good until the next recall_put(); NULL = not known. */
+/* Returns what `params` (the raw parameters of a get_or_generate) meant, good until the next recall_put(); NULL = not
+ * known. */
 const struct recalled *recall_get(const struct recall *recall, struct slice params);
 
 /* Remembers it, in place of what shares its slot. Nothing happens if there is no memory, or `params` is too long. */

@@ -1,6 +1,6 @@
-/* All goes well: the follower notes where the log ends and asks for a reload, which reads the names of all namespaces and walks
- * one directory after the other into the index; what the log tells meanwhile and later is applied as it comes.
- * An entry of another daemon is not in its log record, so it is read again, a few at a time. When more wait than REREADS_MOST,
+/* All goes well: the follower notes where the log ends and asks for a reload, which reads the names of all namespaces and
+ * walks one directory after the other into the index; what the log tells meanwhile and later is applied as it comes. An
+ * entry of another daemon is not in its log record, so it is read again, a few at a time. When more wait than REREADS_MOST,
  * or the log was cut, everything is read again. */
 #include "replica.h"
 
@@ -345,8 +345,8 @@ static void queue_expired(struct deadline *queue)
 	load_after_writes((struct replica *)((char *)queue - offsetof(struct replica, queue)));
 }
 
-/* Nothing that is known can be trusted to be still there. Only the first time nothing is known yet: what is being answered then
- * was begun before this daemon could have been told anything, and is kept. */
+/* Nothing that is known can be trusted to be still there. Only the first time nothing is known yet: what is being answered
+ * then was begun before this daemon could have been told anything, and is kept. */
 static void forget_all(struct replica *replica)
 {
 	struct service *service = replica->service;

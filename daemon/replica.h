@@ -21,12 +21,12 @@ struct replica *replica_create(struct service *service);
 /* Stops; no callback comes any more. NULL is nothing. */
 void replica_destroy(struct replica *replica);
 
-/* Returns whether answers from memory may be served: Redis is followed, or was until redis.serve_disconnected ago, or there is
- * no Redis. */
+/* Returns whether answers from memory may be served: Redis is followed, or was until redis.serve_disconnected ago, or there
+ * is no Redis. */
 bool replica_is_current(const struct service *service);
 
-/* A namespace (data NULL: each) was flushed: all its entries in memory and index are dead, and what is in the air, `except` one
- * flight that is younger (or NULL), is not kept. Works without Redis too. Returns how many entries memory had. */
+/* A namespace (data NULL: each) was flushed: all its entries in memory and index are dead, and what is in the air, `except`
+ * one flight that is younger (or NULL), is not kept. Works without Redis too. Returns how many entries memory had. */
 size_t replica_flushed(struct service *service, struct slice namespace, const struct flight *except);
 
 /* An entry or alias was removed or replaced: memory forgets it, and so does the index if it was an entry. */

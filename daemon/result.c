@@ -99,8 +99,8 @@ static int put_ready(struct buffer *out, const struct entry *stored, bool with_a
 	return buffer_append(out, ready.data, ready.length);
 }
 
-/* An exact hit from memory is always answered in these bytes, but for its numbers. The members are in the order of the wire, all
- * of single bytes, so that nothing lies between them. */
+/* An exact hit from memory is always answered in these bytes, but for its numbers. The members are in the order of the wire,
+ * all of single bytes, so that nothing lies between them. */
 struct memory_reply {
 	char head[3], id[8], nil[1], map[3];
 	char request_key[9], request[8];

@@ -1,5 +1,5 @@
-/* All reviews, and whose turn it is. Turns are given from a deadline, never from inside of what woke it, so that no caller's turn of
- * the loop pays for a review. */
+/* All reviews, and whose turn it is. Turns are given from a deadline, never from inside of what woke it, so that no caller's
+ * turn of the loop pays for a review. */
 #include "review_private.h"
 
 #include "flight.h"

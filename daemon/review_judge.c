@@ -211,7 +211,8 @@ bool review_ask_judge(struct review *review)
 
 /* ---- the alias ---- */
 
-/* The question's own entry gives way to an alias that lives at least half as long: from then on both wordings have one answer. */
+/* The question's own entry gives way to an alias that lives at least half as long: from then on both wordings have one
+ * answer. */
 static bool takes_place(const struct review *review, const struct alias *alias)
 {
 	struct service *service = review->reviews->service;

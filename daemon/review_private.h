@@ -84,8 +84,8 @@ void review_tell_log(const struct review *review, const char *source, const char
 
 enum judge_word { JUDGE_UNKNOWN, JUDGE_YES, JUDGE_NO, JUDGE_UNCLEAR };
 
-/* Returns what the first word of `reply` says, letters of either case, with what is no letter passed over before it; JUDGE_UNKNOWN while
- * more may come that matters. Pure. */
+/* Returns what the first word of `reply` says, letters of either case, with what is no letter passed over before it;
+ * JUDGE_UNKNOWN while more may come that matters. Pure. */
 enum judge_word judge_read(struct slice reply, bool is_over);
 /* As review_ask(). */
 bool review_ask_judge(struct review *review);

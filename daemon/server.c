@@ -1,8 +1,8 @@
-/* All goes well: the listener is polled, each turn accepts a few, and before each poll the pump lets connections write.
- * The socket's path is taken under a lock file beside it, so that two daemons that start at once do not take it from each other;
- * a socket that is there already is replaced only if connecting to it is refused, which only a socket without a listener does.
- * What can go wrong: too many connections, or no descriptor for one more: the listener is not polled for a while, and who
- * wants to connect waits in its backlog. */
+/* All goes well: the listener is polled, each turn accepts a few, and before each poll the pump lets connections write. The
+ * socket's path is taken under a lock file beside it, so that two daemons that start at once do not take it from each other;
+ * a socket that is there already is replaced only if connecting to it is refused, which only a socket without a listener
+ * does. What can go wrong: too many connections, or no descriptor for one more: the listener is not polled for a while, and
+ * who wants to connect waits in its backlog. */
 #include "conn.h"
 #include "server_private.h"
 #include "service.h"
@@ -308,8 +308,8 @@ static int listen_on(struct server *server, struct fault *fault)
 	return 0;
 }
 
-/* Raises the limit of descriptors to what any configuration may need. If that is refused fewer connections are accepted, because
- * without a free descriptor neither Redis nor an upstream could be reached. */
+/* Raises the limit of descriptors to what any configuration may need. If that is refused fewer connections are accepted,
+ * because without a free descriptor neither Redis nor an upstream could be reached. */
 static void make_room_for_descriptors(struct server *server)
 {
 	const struct service *service = server->service;

@@ -246,8 +246,8 @@ struct store_verdict {
 	struct identity alias;
 };
 
-/* Writes it, in one transaction with its record in the log. Never dropped with a flush that comes after it, but removed by it.
- * Returns as store_put_entry(). */
+/* Writes it, in one transaction with its record in the log. Never dropped with a flush that comes after it, but removed by
+ * it. Returns as store_put_entry(). */
 int store_put_verdict(struct store *store, struct store_write *write, struct slice namespace,
 		      const struct store_verdict *verdict);
 
@@ -286,8 +286,8 @@ struct store_label {
 	uint64_t at_ms;    /* Unix time */
 };
 
-/* Adds a label. Dropped (a metric) when the queue is full. Returns as store_put_entry(). A connection that breaks may make it
- * appear twice, with the same at_ms. */
+/* Adds a label. Dropped (a metric) when the queue is full. Returns as store_put_entry(). A connection that breaks may make
+ * it appear twice, with the same at_ms. */
 int store_put_label(struct store *store, struct slice namespace, const struct store_label *label);
 
 /* A read of the labels of a namespace, oldest first. */
@@ -302,8 +302,8 @@ struct store_labels {
 int store_labels_read(struct store *store, struct store_labels *labels, struct slice namespace);
 void store_labels_cancel(struct store_labels *labels);
 
-/* Removes what was said of `entries` (copied): their quarantine marks and labels. With `question` only what people said of that
- * question. Without entries: the rejections and labels of the text `question`. Returns as store_put_entry(). */
+/* Removes what was said of `entries` (copied): their quarantine marks and labels. With `question` only what people said of
+ * that question. Without entries: the rejections and labels of the text `question`. Returns as store_put_entry(). */
 int store_forget_said(struct store *store, struct slice namespace, const struct identity *entries, size_t count,
 		      const struct identity *question);
 

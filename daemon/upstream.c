@@ -124,7 +124,8 @@ static int chat_call_begin(struct chat_call *call)
 	return 0;
 }
 
-/* Ends the call in the background that began last, if there is one, so that a transfer is free. Its `done` may not start another. */
+/* Ends the call in the background that began last, if there is one, so that a transfer is free. Its `done` may not start
+ * another. */
 static void make_way(struct upstream *upstream)
 {
 	struct chat_call *call, *last = NULL;

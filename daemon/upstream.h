@@ -46,12 +46,13 @@ struct chat {
 	/* Whole UTF-8 characters of the answer, as they come; never empty. */
 	void (*text)(struct chat *chat, struct slice text);
 	/* Exactly once after a start that returned 0, never before it returned, never after chat_cancel(). `fault` NULL: it
-	 * went well, `end` says how. Otherwise `end` is NULL and fault->code is ERROR_UPSTREAM or ERROR_UNAVAILABLE (or, in the
-	 * background, ERROR_BUSY). */
+	 * went well, `end` says how. Otherwise `end` is NULL and fault->code is ERROR_UPSTREAM or ERROR_UNAVAILABLE (or, in
+	 * the background, ERROR_BUSY). */
 	void (*done)(struct chat *chat, const struct chat_end *end, const struct fault *fault);
 	void *data;
-	/* Where a call that nobody waits for is counted, instead of in api_calls; NULL = somebody waits. It starts only while
-	 * nobody waits for a transfer, and one that is in the air is ended (ERROR_BUSY) for somebody who would have to wait. */
+	/* Where a call that nobody waits for is counted, instead of in api_calls; NULL = somebody waits. It starts only
+	 * while nobody waits for a transfer, and one that is in the air is ended (ERROR_BUSY) for somebody who would have to
+	 * wait. */
 	uint64_t *background;
 	void *private;
 };

@@ -41,9 +41,9 @@
 	X(never_stored, "must be equal, and where it is there the answer is passed on, but never stored")                   \
 	X(ignored, "may differ, since it does not change the answer")
 
-/* The one table of what is compared by meaning, what must be equal, and what may differ: X(kind, name, rule, what it is). What is not
- * in it is a parameter, and must be equal. The ignored parameters are sorted bytewise, and the digest over their names is hashed
- * too: with another list of them the same bytes are another identity. */
+/* The one table of what is compared by meaning, what must be equal, and what may differ: X(kind, name, rule, what it is).
+ * What is not in it is a parameter, and must be equal. The ignored parameters are sorted bytewise, and the digest over their
+ * names is hashed too: with another list of them the same bytes are another identity. */
 #define IDENTITY_TABLE(X)                                                                                                   \
 	X(PART, question, meaning, "the text of `question`, or else of the user's last message")                            \
 	X(PART, namespace, equal, "nothing is shared between namespaces")                                                   \
@@ -147,13 +147,13 @@ int identity_of(struct hasher *hasher, const struct identity_source *source, str
 int identity_scope(struct hasher *hasher, const struct identity_source *source, enum identity_compared *compared,
 		   struct slice *text, struct identity_traits *traits, struct identity *scope);
 
-/* SHA-256 of what the scope of `source`, a compared one, has in place of its messages; `text` is what is compared. Two questions
- * that differ in it have other messages, or another context. Returns 0 or ERROR_MEMORY. */
+/* SHA-256 of what the scope of `source`, a compared one, has in place of its messages; `text` is what is compared. Two
+ * questions that differ in it have other messages, or another context. Returns 0 or ERROR_MEMORY. */
 int identity_messages(struct hasher *hasher, const struct identity_source *source, struct slice text,
 		      struct identity *digest);
 
-/* Returns whether two raw MessagePack values are the same to an identity: 1 is 1.0, and the order of keys does not count. An absent
- * one equals only an absent one. */
+/* Returns whether two raw MessagePack values are the same to an identity: 1 is 1.0, and the order of keys does not count. An
+ * absent one equals only an absent one. */
 bool identity_same_value(struct hasher *hasher, struct slice a, struct slice b);
 
 /* SHA-256 of `count` texts, each as a canonical 's'. Returns 0 or ERROR_MEMORY. */

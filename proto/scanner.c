@@ -87,8 +87,8 @@ static int step(struct scanner *s, const unsigned char *bytes, size_t length)
 	return pass_body(s, length) ? 0 : ERROR_PENDING;
 }
 
-/* Returns the bytes of the value that starts at `p` if it is one of the kinds most values are: a small number, nil, a boolean, a
- * short text, a float64. 0 = another kind; step() will see. */
+/* Returns the bytes of the value that starts at `p` if it is one of the kinds most values are: a small number, nil, a
+ * boolean, a short text, a float64. 0 = another kind; step() will see. */
 static size_t usual_size(const unsigned char *p, size_t there)
 {
 	unsigned char b = p[0];

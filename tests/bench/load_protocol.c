@@ -1,5 +1,5 @@
-/* Requests are made once and copied; replies are looked at no closer than needed to find their end and whether they are good,
- * so that the load generator costs about the same for each protocol, and less than any server. */
+/* Requests are made once and copied; replies are looked at no closer than needed to find their end and whether they are
+ * good, so that the load generator costs about the same for each protocol, and less than any server. */
 #include "load_protocol.h"
 
 #include "../../proto/error.h"

@@ -1,6 +1,6 @@
 /* The least that could stand between a client and Redis: libuv, and hiredis with the adapter that comes with it. A client
- * sends `get key:NNNNNN`, the commands of a file go to Redis with that key's identity in the place of %ID%, and when the last
- * reply is there the longest text of the first one is sent back as memcached does. Redis answers in order, so do we.
+ * sends `get key:NNNNNN`, the commands of a file go to Redis with that key's identity in the place of %ID%, and when the
+ * last reply is there the longest text of the first one is sent back as memcached does. Redis answers in order, so do we.
  * What can go wrong ends the program. */
 #include "bench.h"
 

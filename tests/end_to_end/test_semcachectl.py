@@ -15,8 +15,8 @@ QUESTION = "What is a Unix domain socket?"
 WORDING = "Explain Unix domain sockets to me"
 ANSWER = "The answer to <What is a Unix domain socket?> is 29."
 METRIC = re.compile(r"^semcache_[a-z0-9_]+(\{[a-z]+=\"[^\"]*\"(,[a-z]+=\"[^\"]*\")*\})? -?[0-9.e+-]+$")
-COMMANDS = ["ask", "lookup", "explain", "add", "show", "list", "invalidate", "flush", "stats", "health", "ping", "hello", "config",
-            "reload", "drain"]
+COMMANDS = ["ask", "lookup", "explain", "watch", "add", "show", "list", "invalidate", "flush", "feedback", "reject", "accept", "undo",
+            "stats", "health", "ping", "hello", "config", "reload", "drain"]
 
 
 @pytest.fixture
@@ -42,7 +42,11 @@ def test_ask_prints_the_answer_and_says_where_it_came_from(ctl, upstream):
     assert (code, out) == (0, ANSWER + "\n") and err.startswith("[upstream] test-model")
     code, out, err = ctl("ask", WORDING)
     assert (code, out) == (0, ANSWER + "\n")
-    assert err.startswith("[semantic]") and "similarity 0.950" in err and f"asked as: {QUESTION}" in err
+    assert err.startswith("[semantic]") and "similarity 0.950" in err and f"asked as: {QUESTION}" in err and ", request " in err
+    # By an alias too it was decided by meaning, but not where the same question is answered.
+    err = ctl("ask", WORDING)[2]
+    assert err.startswith("[memory]") and "similarity 0.950" in err and ", request " in err
+    assert ", request " not in ctl("ask", QUESTION)[2]
     assert ctl("ask", "--quiet", QUESTION) == (0, ANSWER + "\n", "")
     assert len(upstream.chats) == 1
 
@@ -245,3 +249,66 @@ def test_every_command_has_its_help(place, command):
     assert ctl("help", command) == (code, out, err)
     code, out, err = ctl(command, "--no-such-option")
     assert (code, out) == (64, "") and "--no-such-option" in err
+
+
+def test_a_wrong_command_line_is_told_as_json_where_that_is_asked_for_behind_it(place):
+    ctl = caller(os.path.join(place, "nobody.sock"))
+    for arguments in (["ask", "--no-such-option", "-j"], ["-j", "no-such-command"], ["config", "--set", "x", "--json"]):
+        code, out, err = ctl(*arguments)
+        assert (code, err) == (64, "") and json.loads(out)["error"]["code"] == "USAGE"
+
+
+def test_a_verdict_that_is_none_is_named(place):
+    ctl = caller(os.path.join(place, "nobody.sock"))
+    code, out, err = ctl("feedback", "0" * 64, QUESTION, "maybe")
+    assert (code, out) == (64, "") and "maybe" in err and "right, wrong, accept or undo" in err
+    code, out, err = ctl("feedback", "0" * 64, "right")
+    assert (code, out) == (64, "") and "QUESTION" in err
+
+
+def test_a_mode_of_the_daemons_program_knows_what_every_command_knows(place):
+    """--json before and behind it, and an option that is none."""
+    ctl = caller(os.path.join(place, "nobody.sock"))
+    config, pairs = f"{place}/c.conf", f"{place}/pairs"
+    with open(config, "w", encoding="ascii") as file:
+        file.write("[redis]\nurl =\n")
+    with open(pairs, "w", encoding="ascii") as file:
+        file.write("a\tb\t1\n")
+    for mode in ("evaluate", "calibrate"):
+        code, out, err = ctl(mode, "--no-such-option")
+        assert (code, out) == (64, "") and f"{mode}: --no-such-option is no option" in err
+        code, out, err = ctl(mode, "--config")
+        assert (code, out) == (64, "") and "--config needs a value" in err
+    for arguments in (["-j", "evaluate"], ["--json", "evaluate"], ["evaluate", "-j"]):
+        code, _out, err = ctl(*arguments, "--config", config, pairs)
+        assert code == 78 and "url is empty" in err, err
+    code, _out, err = ctl("evaluate", *["x"] * 300)
+    assert code == 64 and "words" in err
+
+
+def completed(words):
+    """What bash offers for the last of these words."""
+    script = (f'source <({program("client/semcachectl")} completion); COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); '
+              'COMPREPLY=(); _semcachectl; printf "%s\\n" "${COMPREPLY[@]}"')
+    done = subprocess.run(["bash", "-c", script, "bash", *words], capture_output=True, text=True, timeout=DEADLINE_S, check=True)
+    return done.stdout.split()
+
+
+def test_bash_offers_every_command_and_every_option(place):
+    ctl = caller(os.path.join(place, "nobody.sock"))
+    listed = re.search(r"commands:\n(.*?)\n\n", ctl("--help")[1], re.DOTALL).group(1)
+    names = [line.split()[0] for line in listed.splitlines()]
+    assert set(names) <= set(completed(["semcachectl", ""])) and set(COMMANDS) <= set(names)
+    for name in names:
+        if name in ("completion", "help"):
+            continue
+        wanted = set(re.findall(r"(?:^  .*?|, )(--[a-z-]+)", ctl(name, "--help")[1], re.MULTILINE))
+        assert wanted <= set(completed(["semcachectl", name, "-"])) | {"--help"}, name
+    assert completed(["semcachectl", "evaluate", "--mode", "sh"]) == ["shadow"]
+    assert completed(["semcachectl", "evaluate", place[:-1]]) != []
+
+
+def test_the_completion_that_is_installed_is_the_one_that_is_printed(place):
+    ctl = caller(os.path.join(place, "nobody.sock"))
+    with open(os.path.join(os.path.dirname(__file__), "../../client/semcachectl.bash"), encoding="utf-8") as file:
+        assert ctl("completion")[1] == file.read()

@@ -44,8 +44,8 @@ static void read_file(const void *bytes, size_t length, struct reading *reading)
 	(void)close(fd);
 }
 
-/* The input as bodies of frames that are whole: each a length in two bytes, then its bytes; what is left stands behind them as it
- * is. */
+/* The input as bodies of frames that are whole: each a length in two bytes, then its bytes; what is left stands behind them
+ * as it is. */
 static void make_file(const uint8_t *data, size_t size, struct buffer *file)
 {
 	(void)buffer_append(file, SEGMENT_MAGIC, SEGMENT_HEAD);

@@ -1,5 +1,5 @@
-/* Any bytes as a file of labelled questions: either every row names texts that are there, or there is a line that says what is
- * wrong, with its number. */
+/* Any bytes as a file of labelled questions: either every row names texts that are there, or there is a line that says what
+ * is wrong, with its number. */
 #include "daemon/evaluate_set.h"
 #include "proto/error.h"
 

@@ -1,5 +1,5 @@
-/* Clients of libsemcache that ask without pause: clients COUNT WORD. Each has a handle of its own and asks questions that nobody
- * else asks, one after the other, until standard input ends. Then one line: "asked=N failed=N hits=N error=TEXT". */
+/* Clients of libsemcache that ask without pause: clients COUNT WORD. Each has a handle of its own and asks questions that
+ * nobody else asks, one after the other, until standard input ends. Then one line: "asked=N failed=N hits=N error=TEXT". */
 #include "semcache.h"
 
 #include <pthread.h>

@@ -213,7 +213,8 @@ static inline void add(struct fixture *f, unsigned n, const char *namespace, con
 	struct entry entry = entry_at(f, n, namespace, question, 60000);
 	int error = put(f, &entry);
 
-	/* Queued, if the store's connection was not there: a slow machine may lose it, and a test that cut it goes on at once. */
+	/* Queued, if the store's connection was not there: a slow machine may lose it, and a test that cut it goes on at
+	 * once. */
 	assert_true(error == 0 || error == ERROR_PENDING);
 	run_while_not(&f->world, has_written_all, f);
 }

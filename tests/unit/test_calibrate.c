@@ -24,8 +24,8 @@ static double random_share(uint64_t *state)
 	return (double)((*state * UINT64_C(2685821657736338717)) >> 11) / 9007199254740992.0;
 }
 
-/* Labels, as how many have a score at each place of the grid and how many of these are wrong, for each weight. Where they are
- * `compared`, a wrong answer is called right with the chance `blind`. */
+/* Labels, as how many have a score at each place of the grid and how many of these are wrong, for each weight. Where they
+ * are `compared`, a wrong answer is called right with the chance `blind`. */
 struct labels {
 	double blind;
 	uint64_t served[CALIBRATE_MARGINS][PLACES], wrong[CALIBRATE_MARGINS][PLACES], compared;

@@ -1,5 +1,5 @@
-/* semcache_watch(): events reach their owner until it cancels, its time is over, or the daemon ends; what was not asked for ends the
- * connection. */
+/* semcache_watch(): events reach their owner until it cancels, its time is over, or the daemon ends; what was not asked for
+ * ends the connection. */
 #include "client_peer.h"
 
 /* Sends [2, "event", [id, raw]]. */

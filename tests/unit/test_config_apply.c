@@ -1,4 +1,5 @@
-/* A reload: what a running daemon takes over, what it says needs a restart, and that nothing moves under what is in the air. */
+/* A reload: what a running daemon takes over, what it says needs a restart, and that nothing moves under what is in the
+ * air. */
 #include "daemon/config.h"
 #include "proto/error.h"
 

@@ -1,5 +1,5 @@
-/* Deadlines on a real loop: order, stopping, starting from inside, and the end. Nothing is measured: the loop runs until what
- * is waited for has come. */
+/* Deadlines on a real loop: order, stopping, starting from inside, and the end. Nothing is measured: the loop runs until
+ * what is waited for has come. */
 #include "daemon/deadline.h"
 
 #include <setjmp.h>

@@ -1,4 +1,5 @@
-/* Lines as they reach stderr: one for each event, whatever is in the texts, and no waiting for a reader that does not read. */
+/* Lines as they reach stderr: one for each event, whatever is in the texts, and no waiting for a reader that does not
+ * read. */
 #include "daemon/log.h"
 
 #include <fcntl.h>

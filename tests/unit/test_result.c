@@ -1,4 +1,5 @@
-/* What a call is told, as a client's MessagePack library reads it: every key of proto/wire.md, streamed or not, ready or not. */
+/* What a call is told, as a client's MessagePack library reads it: every key of proto/wire.md, streamed or not, ready or
+ * not. */
 #include "daemon/result.h"
 #include "proto/error.h"
 #include "proto/limits.h"

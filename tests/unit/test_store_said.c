@@ -1,4 +1,5 @@
-/* What people said, in a real Redis: verdicts and labels are written and read in batches, and go with what they are about. */
+/* What people said, in a real Redis: verdicts and labels are written and read in batches, and go with what they are
+ * about. */
 #include "store_fixture.h"
 
 #include <math.h>

@@ -1,5 +1,5 @@
-/* Run-time settings and certificates in Redis: written whole, read back, found without looking for keys, and safe from another
- * host that writes the same hash at once. */
+/* Run-time settings and certificates in Redis: written whole, read back, found without looking for keys, and safe from
+ * another host that writes the same hash at once. */
 #include "store_fixture.h"
 
 static const char *const keys[] = {"mode", "threshold", "ttl"};
