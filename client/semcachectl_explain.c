@@ -102,6 +102,8 @@ static void policy_print(struct json_object *map)
 	if (json_member(map, "score_threshold"))
 		(void)printf(", score threshold %.4f, margin %g over %g, minimum %g", json_number(map, "score_threshold"),
 			     json_number(map, "margin"), json_number(map, "margin_floor"), json_number(map, "minimum"));
+	if (json_number(map, "weight") > 0)
+		(void)printf(", second opinion's weight %g", json_number(map, "weight"));
 	(void)fputs(" from ", stdout);
 	line_print(json_text(map, "origin"), 40);
 	if (json_member(map, "max_age"))

@@ -306,9 +306,3 @@ def test_bash_offers_every_command_and_every_option(place):
         assert wanted <= set(completed(["semcachectl", name, "-"])) | {"--help"}, name
     assert completed(["semcachectl", "evaluate", "--mode", "sh"]) == ["shadow"]
     assert completed(["semcachectl", "evaluate", place[:-1]]) != []
-
-
-def test_the_completion_that_is_installed_is_the_one_that_is_printed(place):
-    ctl = caller(os.path.join(place, "nobody.sock"))
-    with open(os.path.join(os.path.dirname(__file__), "../../client/semcachectl.bash"), encoding="utf-8") as file:
-        assert ctl("completion")[1] == file.read()

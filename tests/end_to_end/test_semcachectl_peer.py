@@ -14,6 +14,16 @@ from harness.waiting import DEADLINE_S
 CODES = {"INVALID": 65, "TOO_LARGE": 65, "UNKNOWN_METHOD": 76, "DUPLICATE_ID": 70, "BUSY": 75, "QUOTA": 75, "DENIED": 77,
          "NOT_FOUND": 1, "TIMEOUT": 75, "CANCELLED": 75, "UPSTREAM": 74, "UNAVAILABLE": 69, "INTERNAL": 70, "SURPRISE": 76}
 NASTY = "\x1b[31mred\x07\r\n\u009b2J\u202e ok"
+NASTY_ENTRY = {"entry": NASTY, "question": NASTY, "similarity": 0.5, "score": 0.5, "alias": NASTY, "model": NASTY, "why": NASTY,
+               "vetoes": [NASTY], "shadow_vetoes": [NASTY], "off_vetoes": [NASTY], "created_ms": 1,
+               "differs": [{"what": NASTY, "theirs": NASTY, "ours": [NASTY]}]}
+EXPLAINED = {"would": "served", "tier": NASTY, "entry": NASTY, "original_query": NASTY, "reason": NASTY, "mode": NASTY, "origin": NASTY,
+             "guards_on": [NASTY], "guards_shadow": [NASTY], "why_not_compared": NASTY, "why_no_elsewhere": NASTY,
+             "exact": NASTY_ENTRY, "candidates": [NASTY_ENTRY], "elsewhere": [NASTY_ENTRY]}
+RECORD = {"request": 1, "at_ms": 1, "namespace": NASTY, "tier": NASTY, "question": NASTY, "model": NASTY, "upstream": NASTY,
+          "tags": [NASTY], "mode": NASTY, "rule": NASTY, "origin": NASTY, "reason": NASTY, "guards_on": [NASTY],
+          "guards_shadow": [NASTY], "best": 0, "candidates": [NASTY_ENTRY], "served": NASTY_ENTRY,
+          "review": {"source": NASTY, "outcome": NASTY, "stored": NASTY, "fresh": NASTY}}
 
 
 @pytest.fixture
@@ -76,6 +86,13 @@ def test_each_error_has_its_exit_code(ctl, code):
     (["hello"], {"version": NASTY, "methods": [NASTY]}),
     (["lookup", "x"], {"tier": NASTY, "model": NASTY, "original_query": NASTY, "finish_reason": NASTY}),
     (["lookup", "x"], {"tier": "miss", "best_query": NASTY, "best_similarity": 0.5}),
+    (["explain", "x"], EXPLAINED),
+    (["explain", "x"], {**EXPLAINED, "would": "missed"}),
+    (["explain", "--request", "1"], RECORD),
+    (["explain", "--request", "1"], {**RECORD, "served": None}),
+    (["reject", "ab", "x"], {"verdict": NASTY, "alias": NASTY, NASTY: NASTY}),
+    (["config", "--set", "ttl=1"], {"changed": [NASTY], "stored": NASTY}),
+    (["stats"], {"namespaces": {NASTY: {"guards": {NASTY: {"vetoed": 1}}, "reviews": {"estimates": [{"source": NASTY}]}}}}),
 ])
 def test_nothing_in_a_result_commands_the_terminal(ctl, command, result):
     _status, out, err = ctl(*command, respond=lambda method, params: (None, result))
@@ -100,11 +117,14 @@ def test_a_result_that_is_no_map_is_said_to_be_none(ctl, result):
 
 @pytest.mark.parametrize("command", [["stats"], ["stats", "--prometheus"], ["health"], ["list"], ["show", "ab"], ["config"],
                                      ["reload"], ["hello"], ["flush", "--yes"], ["invalidate", "--tag", "x"], ["drain"],
-                                     ["add", "q", "a"]])
+                                     ["add", "q", "a"], ["explain", "q"], ["explain", "--request", "1"], ["reject", "e", "q"],
+                                     ["config", "--unset", "ttl"]])
 def test_wrong_types_inside_a_result_break_nothing(ctl, command):
     for value in (None, 5, -1.5, "x", [], [[]], [{}], {}, {"x": {}}, {"x": [None]}, b"\xff\xfe", True):
         result = {key: value for key in ("counters", "gauges", "errors", "latencies", "help", "version", "parts", "entries",
-                                         "next", "status", "state", "limits", "methods", "x")}
+                                         "next", "status", "state", "limits", "methods", "x", "candidates", "elsewhere", "exact",
+                                         "served", "review", "best", "reason", "similarity", "tags", "guards_on", "would",
+                                         "namespaces", "score_threshold", "rule")}
         status, _out, _err = ctl(*command, respond=lambda method, params, result=result: (None, result))
         assert status in (0, 1, 2)
 
