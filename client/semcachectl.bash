@@ -12,7 +12,17 @@ _semcachectl()
 	--cache|-c)
 		mapfile -t COMPREPLY < <(compgen -W 'default refresh no_store only' -- "$word"); return ;;
 	--context) mapfile -t COMPREPLY < <(compgen -W 'all system' -- "$word"); return ;;
+	--guards) mapfile -t COMPREPLY < <(compgen -W 'all:on all:off all:shadow' -- "$word"); return ;;
+	--mode)
+		mapfile -t COMPREPLY < <(compgen -W 'exact shadow threshold calibrated' -- "$word"); return ;;
+	--config|--pairs|--plot|--out)
+		mapfile -t COMPREPLY < <(compgen -f -- "$word"); return ;;
 	esac
+	# What evaluate and calibrate are about is in files.
+	if [[ ($command == evaluate || $command == calibrate) && $word != -* ]]; then
+		mapfile -t COMPREPLY < <(compgen -f -- "$word")
+		return
+	fi
 	local words
 	case $command in
 	ask) words='--namespace --model --system --parameter --question --context --threshold --max-age --exact --cache --ttl --tag --stream --quiet --json --timeout --connect-timeout --socket --help' ;;
@@ -35,7 +45,8 @@ _semcachectl()
 	config) words='--namespace --set --unset --json --timeout --connect-timeout --socket --help' ;;
 	reload) words='--json --timeout --connect-timeout --socket --help' ;;
 	drain) words='--json --timeout --connect-timeout --socket --help' ;;
-	evaluate|calibrate) mapfile -t COMPREPLY < <(compgen -f -- "$word"); return ;;
+	evaluate) words='--config --namespace --mode --threshold --margin --margin-floor --minimum --guards --second-opinion --opinion-weight --max-wrong --max-traps --tune --test --max-questions --json --plot --comparator --limit --compare-threshold --model --system --temperature --out --store --help' ;;
+	calibrate) words='--config --namespace --pairs --only-pairs --max-false-hits-of-hits --confidence --comparator-error --guards --max-questions --out --dry-run --json --help' ;;
 	*) words='ask lookup explain watch add show list invalidate flush feedback reject accept undo stats health ping hello config reload drain evaluate calibrate --json --timeout --connect-timeout --socket --help --version completion help' ;;
 	esac
 	mapfile -t COMPREPLY < <(compgen -W "$words" -- "$word")

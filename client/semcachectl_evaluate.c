@@ -146,6 +146,14 @@ static int put_in_force(struct semcache *cache, bool json, bool is_settings, cha
 	return EXIT_OK;
 }
 
+static bool has_word(char **argv, const char *word)
+{
+	for (size_t i = 2; argv[i]; i++)
+		if (strcmp(argv[i], word) == 0)
+			return true;
+	return false;
+}
+
 /* Whether a word is given; it is then taken out, because only this program knows it. */
 static bool take_word(char **argv, const char *word)
 {
@@ -215,8 +223,11 @@ int mode_run(const struct arguments *arguments, char **argv)
 	}
 	if (strcmp(argv[1], "calibrate") == 0)
 		return run_for_daemon(arguments, path, argv, false);
-	if (take_word(argv, "--store"))
+	if (take_word(argv, "--store")) {
+		if (!has_word(argv, "--comparator"))
+			return usage_error(arguments->json, "--store is of --comparator");
 		return run_for_daemon(arguments, path, argv, true);
+	}
 	(void)execv(path, argv);
 	return EXIT_ABSENT;
 }

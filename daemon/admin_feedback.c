@@ -247,7 +247,8 @@ static void remove_entry(struct feedback *feedback)
 	feedback->was_removed = true;
 	flights_forget(service->flights, &forget);
 	replica_removed(service, feedback->namespace, &feedback->identity);
-	verdicts_undo_quarantine(service->verdicts, feedback->namespace, &feedback->identity);
+	if (!service->store)
+		verdicts_undo_quarantine(service->verdicts, feedback->namespace, &feedback->identity);
 	service->metrics.entries_invalidated++;
 	if (service->store)
 		await_write(feedback, store_remove(service->store, write_of(feedback), &selector));

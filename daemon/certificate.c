@@ -50,6 +50,9 @@ int certificate_write(const struct certificate *certificate, struct buffer *out)
 		else
 			error = buffer_printf(out, "%s %s\n", keys[i].key, (const char *)field);
 	}
+	/* For whoever reads it: the bound has no other unit. */
+	if (!error)
+		error = buffer_printf(out, "bound_of hits\n");
 	if (!error)
 		error = buffer_append(out, "", 1);
 	if (error)

@@ -223,6 +223,10 @@ void riders_serve_candidate(struct flight *flight, size_t index, const struct en
 	candidate->created_at_ms = entry->created_at_ms;
 	candidate->fresh_until_at_ms = entry->fresh_until_at_ms;
 	candidate->expires_at_ms = entry->expires_at_ms;
+	if (candidate->created_ms != entry->created_ms) {
+		candidate->created_ms = entry->created_ms;
+		flight->weighed = 0;
+	}
 	/* Somebody may have joined, or said something, while it was read. */
 	flight_weigh(flight);
 	DL_FOREACH (flight->riders, rider) {

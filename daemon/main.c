@@ -344,11 +344,27 @@ static void on_removed(void *data, struct slice namespace, const struct identity
 	struct service *service = data;
 
 	replica_removed(service, namespace, identity);
-	verdicts_undo_quarantine(service->verdicts, namespace, identity);
 	decisions_purge(service->decisions, namespace, identity);
 }
 
-static const struct store_events store_events = {.removed = on_removed};
+/* Not before Redis has removed it: until then it may still be read, and must not be served. */
+static void on_forgotten(void *data, struct slice namespace, const struct identity *identity)
+{
+	verdicts_undo_quarantine(((const struct service *)data)->verdicts, namespace, identity);
+}
+
+/* What memory has under the identity may be the alias or an entry of its own, which Redis has then too. */
+static void on_alias_removed(void *data, struct slice namespace, const struct identity *identity)
+{
+	struct service *service = data;
+
+	(void)memory_cache_remove(service->memory, identity);
+	flights_distrust_reads(service->flights);
+	decisions_purge(service->decisions, namespace, identity);
+}
+
+static const struct store_events store_events = {
+	.removed = on_removed, .alias_removed = on_alias_removed, .forgotten = on_forgotten};
 
 static void start_health(struct service *service)
 {

@@ -18,6 +18,7 @@
 #define ROUNDS 8
 /* The header of a namespace's section. */
 #define CONFIG_TITLE (LIMIT_NAMESPACE_BYTES + 16)
+#define KEYS_SHOWN_BYTES 80
 
 /* ---- what is set ---- */
 
@@ -294,8 +295,11 @@ static int unknown_key(const struct settings *settings, const struct settings_it
 	struct buffer keys;
 
 	buffer_init(&keys, 1024);
-	for (size_t k = 0; k < settings->key_count; k++)
+	/* Not all of them fit into an answer's text. */
+	for (size_t k = 0; k < settings->key_count && keys.length < KEYS_SHOWN_BYTES; k++)
 		(void)buffer_printf(&keys, "%s%s", k ? ", " : "", settings->keys[k]);
+	if (keys.length >= KEYS_SHOWN_BYTES)
+		(void)buffer_printf(&keys, ", ...: all of [namespace NAME] in semcached.conf(5)");
 	(void)fault_set(fault, ERROR_INVALID, item->value.data ? "field=set" : "field=unset",
 			"%.*s is no run-time setting; those are %.*s", (int)(key.length < 64 ? key.length : 64), key.data,
 			(int)keys.length, keys.length ? keys.data : "");

@@ -60,7 +60,13 @@ static bool has_any(const struct settings *settings, const struct store_settings
 
 static bool is_older(const struct settings *settings, const struct settings_space *space)
 {
-	return space->own > 0 && deadlines_now_ms(settings->service->deadlines) < space->own_until_ms;
+	const struct service *service = settings->service;
+	size_t writes = 0;
+
+	if (space->own == 0 || !service->store)
+		return false;
+	(void)store_queue(service->store, &writes);
+	return writes > 0 || deadlines_now_ms(service->deadlines) < space->own_until_ms;
 }
 
 static void on_found(struct store_settings *read, const struct store_settings_found *found)

@@ -64,10 +64,14 @@ struct uv_loop_s;
 /* What the store tells of its own removals, so that memory and index forget the same (the log does not tell them: a daemon
  * skips its own records). Called from the loop. */
 struct store_events {
-	/* store_remove() found this entry or alias and is about to remove it, or has removed it. By the time its `done`
+	/* store_remove() found this entry and is about to remove it, or has removed it. By the time its `done`
 	 * comes each one was told, also when the removal had waited in the queue and nobody waits for it any more. Not
 	 * for dry runs. */
 	void (*removed)(void *data, struct slice namespace, const struct identity *identity);
+	/* The same for an alias; there may be an entry under the identity by now, and that stays. */
+	void (*alias_removed)(void *data, struct slice namespace, const struct identity *identity);
+	/* The entry has been removed, so what was said of it goes too. */
+	void (*forgotten)(void *data, struct slice namespace, const struct identity *identity);
 };
 
 /* Creates the store for config's [redis] (url not empty) and starts to connect; returns at once. `embedder8`: 16 hex digits

@@ -175,9 +175,13 @@ void batch_removed(struct removal *removal)
 		mark(removal, store_mark_removed);
 }
 
-static void tell(struct store *store, struct slice namespace, const struct identity *identity)
+static void tell(struct store *store, struct slice namespace, const struct identity *identity, bool is_alias)
 {
-	if (store->events && store->events->removed)
+	if (!store->events)
+		return;
+	if (is_alias && store->events->alias_removed)
+		store->events->alias_removed(store->events_data, namespace, identity);
+	if (!is_alias && store->events->removed)
 		store->events->removed(store->events_data, namespace, identity);
 }
 
@@ -188,16 +192,20 @@ static void tell_removed(struct removal *removal)
 
 	for (unsigned i = 0; i < batch->target_count; i++)
 		if (batch->targets[i].is_match)
-			tell(store, removal_space(removal), &batch->targets[i].identity);
+			tell(store, removal_space(removal), &batch->targets[i].identity, batch->targets[i].is_alias);
 	for (unsigned i = 0; i < batch->alias_count; i++)
-		tell(store, removal_space(removal), &batch->aliases[i].identity);
+		tell(store, removal_space(removal), &batch->aliases[i].identity, true);
 }
 
 void batch_forget(struct removal *removal)
 {
+	struct store *store = removal->job.talk.store;
+
+	for (size_t i = 0; i < removal->purged_count; i++)
+		if (store->events && store->events->forgotten)
+			store->events->forgotten(store->events_data, removal_space(removal), &removal->purged[i]);
 	if (removal->purged_count > 0)
-		(void)store_forget_said(removal->job.talk.store, removal_space(removal), removal->purged,
-					removal->purged_count, NULL);
+		(void)store_forget_said(store, removal_space(removal), removal->purged, removal->purged_count, NULL);
 	removal->purged_count = 0;
 }
 
@@ -243,8 +251,9 @@ void batch_record(struct removal *removal)
 		const struct target *target = &removal->batch->targets[i];
 		if (!target->is_match)
 			continue;
-		command_record(&command, store, "delete", &target->identity, removal_space(removal),
-			       store_generation(store, removal_space(removal)));
+		/* There may be an entry under an alias's identity by now, and that stays. */
+		command_record(&command, store, target->is_alias ? "alias" : "delete", &target->identity,
+			       removal_space(removal), store_generation(store, removal_space(removal)));
 		removal_put(removal, &command);
 	}
 }

@@ -60,7 +60,7 @@ def test_enough_labels_earn_a_certificate(make_daemon, upstream, pairs, place):
     assert len(certificate["embedder"]) == len(certificate["scope_rule"]) == 16
     with open(out, encoding="utf-8") as file:
         text = file.read()
-    assert text.startswith("namespace default\n") and f"embedder {certificate['embedder']}" in text
+    assert text.startswith("namespace default\n") and f"embedder {certificate['embedder']}" in text and "\nbound_of hits\n" in text
     os.unlink(out)
     assert calibrate(daemon, *promise(path), "--out", out, "--dry-run")[0] == 0
     assert not os.path.exists(out)

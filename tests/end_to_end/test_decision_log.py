@@ -2,6 +2,7 @@
 more than it may, goes with what it is about, and is told live to those who watch."""
 import json
 import os
+import re
 import signal
 import stat
 import subprocess
@@ -113,7 +114,8 @@ def test_what_was_not_served_is_explained(logging, upstream):
     assert (record["tier"], record["reason"], record["served"]) == ("upstream", "guard_numbers", None)
     assert record["candidates"][0]["vetoes"] == ["numbers"]
     code, out, _err = caller(daemon.socket_path)("explain", "--request", str(missed["request"]))
-    assert code == 0 and "guard_numbers" in out
+    candidate = r"0\.9800  guard_numbers +How much is 200 mg of it\?\n +[0-9a-f]{64}, made .* UTC; vetoed by numbers\n"
+    assert code == 0 and re.search(candidate, out), out
 
 
 def test_a_hit_by_an_alias_is_explained(logging):

@@ -1,5 +1,6 @@
 """Each mode and each of what watches it, while several clients ask, judge and remove, entries expire, and labels are read: what was
 said is never forgotten, no rule is broken for a moment, and in the end nothing is left under way."""
+import itertools
 import json
 import subprocess
 import threading
@@ -30,9 +31,10 @@ KINDS = {
 
 
 def asked(topic, kind):
-    """A question, a wording of it, one in the grey band, and one with another number."""
+    """A question, two wordings of it, one in the grey band, and one with another number."""
     return {"own": f"Where is shelf 3 of {topic}?", "near": f"On which wall hangs shelf 3 of {topic}?",
-            "grey": f"What holds shelf 3 of {topic}?", "trap": f"Where is shelf 4 of {topic}?"}[kind]
+            "also": f"Whereabouts is shelf 3 of {topic}?", "grey": f"What holds shelf 3 of {topic}?",
+            "trap": f"Where is shelf 4 of {topic}?"}[kind]
 
 
 class Traffic:
@@ -46,12 +48,12 @@ class Traffic:
     def check(self, prompt, result, rejected, quarantined):
         """What must hold of any answer, by what had been said before it was asked for."""
         origin = result["original_query"] or prompt
-        if result["answer"] != f"answer to: {origin}":
+        if not result["answer"].endswith(f"th answer, to: {origin}"):
             self.problems.append(f"{prompt!r} got {result['answer']!r} of {origin!r}")
         if (prompt, origin) in rejected or (origin, prompt) in rejected:
             self.problems.append(f"rejected: {prompt!r} was served {origin!r} by {result['tier']}")
-        if result["tier"] != "upstream" and result["entry"] in quarantined:
-            self.problems.append(f"quarantined: {prompt!r} was served {result['entry']} by {result['tier']}")
+        if result["answer"] in quarantined:
+            self.problems.append(f"quarantined: {prompt!r} was served {result['answer']!r} by {result['tier']}")
         if self.kind == "shadow" and origin != prompt:
             self.problems.append(f"shadow: {prompt!r} was served {origin!r}")
         if ("shelf 3" in prompt) != ("shelf 3" in origin):
@@ -71,7 +73,7 @@ class Traffic:
         if request.value["rejected"]:
             self.rejected.add((prompt, result["original_query"] or prompt))
         if request.value["quarantined"]:
-            self.quarantined.add(result["entry"])
+            self.quarantined.add(result["answer"])
 
     def work(self, first):
         try:
@@ -80,18 +82,21 @@ class Traffic:
             while time.monotonic() < self.ends_at:
                 n += 1
                 topic = TOPICS[n % len(TOPICS)]
-                self.ask(client, asked(topic, "own"))
-                for kind in ("near", "grey", "trap"):
+                own = self.ask(client, asked(topic, "own"))
+                for kind in ("near", "also", "grey", "trap"):
                     prompt = asked(topic, kind)
                     result = self.ask(client, prompt)
                     # Of two topics nothing bad is ever said, so that there is always something to serve.
-                    is_other = result["original_query"] not in (None, prompt) and result["entry"]
+                    # Where an answer is shared in the air, the entry of that name is still the one before it.
+                    is_other = (result["original_query"] not in (None, prompt) and result["entry"] and
+                                result["tier"] != "coalesced")
                     if is_other and n % 7 == 0 and TOPICS.index(topic) >= 2:
                         self.say(client, result, prompt, "wrong")
                     elif is_other and n % 5 == 0:
                         self.say(client, result, prompt, "right")
-                if n % 11 == 0:
-                    client.call("invalidate", question=asked(topic, "own"))
+                # Not by their question, which would take what was said of it along.
+                if n % 11 == 0 and own["entry"]:
+                    client.call("invalidate", entry=own["entry"])
                 elif n % 17 == 0:
                     client.call("invalidate", tag=topic)
         except Exception as problem:  # the main thread tells it
@@ -121,9 +126,10 @@ def make_busy(make_daemon, redis, upstream, second):
     """A function that makes the daemon of one kind."""
     for vectors in (upstream.vectors, second.vectors):
         for topic in TOPICS:
-            for kind, similarity in {"near": 0.97, "grey": 0.85, "trap": 0.99}.items():
+            for kind, similarity in {"near": 0.97, "also": 0.98, "grey": 0.85, "trap": 0.99}.items():
                 vectors.near(asked(topic, kind), asked(topic, "own"), similarity)
-    upstream.when(None, lambda chat: chat.token("answer to: ", chat.text).finish())
+    numbers = itertools.count()
+    upstream.when(None, lambda chat: chat.token(f"the {next(numbers)}th answer, to: {chat.text}").finish())
     upstream.when(is_judge, answers("yes"))
 
     def make(kind):
@@ -150,7 +156,7 @@ def test_nothing_that_was_said_is_forgotten(make_busy, kind):
     if kind == "shadow":
         assert counters["hits_semantic"] == 0 and counters["reviews_same"] + counters["reviews_different"] > 0
     else:
-        assert traffic.rejected and counters["hits_semantic"] > 0 and counters["feedback_wrong"] > 0 and taken[0] > 0
+        assert traffic.rejected and traffic.quarantined and counters["hits_semantic"] > 0 and counters["feedback_wrong"] > 0 and taken[0] > 0
     assert counters["answers_upstream"] > 4 * len(TOPICS) and counters["entries_invalidated"] > 0
     if kind == "audit":
         assert counters["audit_calls"] > 0 and counters["audit_failures"] == 0

@@ -208,6 +208,18 @@ def test_a_quarantined_entry_is_replaced_when_it_is_asked_for(daemon, client, up
     assert not wrong(client, entry, third)["quarantined"]
 
 
+def test_a_removal_of_what_a_question_once_was_an_alias_of_leaves_its_own_entry_quarantined(daemon, client):
+    entry = stored(daemon, client)
+    assert client.ask(WORDING)["tier"] == "semantic"
+    daemon.settle()
+    own = client.add(WORDING, "an answer of its own")["entry"]
+    assert not wrong(client, own, "Something else altogether")["quarantined"]
+    assert wrong(client, own, "Another thing that differs")["quarantined"]
+    client.call("invalidate", entry=entry)
+    assert client.lookup(WORDING)["reason"] == "quarantined"
+    assert daemon.stats()["gauges"]["entries_quarantined"] == 1
+
+
 def aged(client, question):
     """Until what a question would get is older than a second, which the caller of `max_age` 0 refuses."""
     eventually(lambda: client.lookup(question).get("age", 0) >= 1, "the entry to be a second old")

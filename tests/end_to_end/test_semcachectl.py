@@ -258,6 +258,24 @@ def test_a_wrong_command_line_is_told_as_json_where_that_is_asked_for_behind_it(
         assert (code, err) == (64, "") and json.loads(out)["error"]["code"] == "USAGE"
 
 
+def test_what_becomes_of_each_candidate_is_said(make_daemon, upstream, place):
+    """The same words where it is explained and where it was decided."""
+    daemon = make_daemon(upstream=upstream, decisions={"directory": f"{place}/decisions"},
+                         namespace__default={"mode": "shadow"}).start()
+    ctl = caller(daemon.socket_path)
+    further = "Which sockets have a path?"
+    upstream.vectors.near(WORDING, QUESTION, 0.95)
+    upstream.vectors.near(further, QUESTION, 0.93)
+    assert ctl("add", QUESTION, "One.")[0] == 0 and ctl("add", further, "Two.")[0] == 0
+    code, out, err = ctl("lookup", WORDING)
+    assert code == 1 and "; shadow; nearest 0.950" in err
+    explained, decided = ctl("explain", WORDING)[1], ctl("explain", "--request", re.search(r"request (\d+)", err).group(1))[1]
+    assert "would have been served 0.950: " + QUESTION in explained and "(it would have been served)" in decided
+    for out in (explained, decided):
+        assert re.search(r"0\.950\d* .*would be served +" + re.escape(QUESTION), out), out
+        assert re.search(r"(not the nearest|below_threshold) +" + re.escape(further), out), out
+
+
 def test_a_verdict_that_is_none_is_named(place):
     ctl = caller(os.path.join(place, "nobody.sock"))
     code, out, err = ctl("feedback", "0" * 64, QUESTION, "maybe")
@@ -284,6 +302,8 @@ def test_a_mode_of_the_daemons_program_knows_what_every_command_knows(place):
         assert code == 78 and "url is empty" in err, err
     code, _out, err = ctl("evaluate", *["x"] * 300)
     assert code == 64 and "words" in err
+    code, _out, err = ctl("evaluate", "--store", "--config", config, pairs)
+    assert code == 64 and "--comparator" in err
 
 
 def completed(words):

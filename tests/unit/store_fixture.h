@@ -30,7 +30,7 @@ static inline void on_removed(void *data, struct slice namespace, const struct i
 	f->last_removed = *identity;
 }
 
-static const struct store_events events = {.removed = on_removed};
+static const struct store_events events = {.removed = on_removed, .alias_removed = on_removed};
 
 static inline struct store *new_store(struct fixture *f)
 {
