@@ -110,7 +110,7 @@ static int check_key(const struct checking *checking, struct config_key *key)
 	return 0;
 }
 
-static void check_namespace(const struct checking *checking, const struct config_namespace *namespace)
+static void check_thresholds(const struct checking *checking, const struct config_namespace *namespace)
 {
 	const struct config_origins *origins = checking->config->origins;
 	const struct config_section *usual = &origins->sections[CONFIG_SECTION_DEFAULT];
@@ -122,6 +122,20 @@ static void check_namespace(const struct checking *checking, const struct config
 	if (namespace->threshold < namespace->threshold_min)
 		config_mistake(checking->mistakes, line > other ? line : other, checking->title, "threshold",
 			       "must be at least threshold_min, which is %.15g", namespace->threshold_min);
+}
+
+/* One that is wanted and not there would never have a say, without a word. */
+static void check_second_opinion(const struct checking *checking, const struct config_namespace *namespace)
+{
+	const struct config_origins *origins = checking->config->origins;
+	const struct config_section *usual = &origins->sections[CONFIG_SECTION_DEFAULT];
+	unsigned line = line_of(checking->section, "second_opinion");
+
+	if (checking->section != usual && line == line_of(usual, "second_opinion"))
+		return;
+	if (namespace->second_opinion && !checking->config->second_opinion.url[0])
+		config_mistake(checking->mistakes, line, checking->title, "second_opinion",
+			       "must be off where [second_opinion] has no url");
 }
 
 /* A model that two upstreams name would silently go to the first of them. */
@@ -165,7 +179,8 @@ static int check_section(struct checking *checking)
 		check_models(checking, &config->upstreams[checking->section->index]);
 		return check_key(checking, &config->upstreams[checking->section->index].key);
 	case CONFIG_NAMESPACE:
-		check_namespace(checking, &config->namespaces[checking->section->index]);
+		check_thresholds(checking, &config->namespaces[checking->section->index]);
+		check_second_opinion(checking, &config->namespaces[checking->section->index]);
 		return 0;
 	default:
 		return 0;

@@ -125,6 +125,7 @@ def test_the_mode_can_be_changed_while_the_daemon_runs(make_daemon, redis, upstr
 @pytest.mark.parametrize("key, value, says", [
     ("mode", "semantic", "exact, shadow, threshold or calibrated"), ("margin", "-1", "none, or a number from 0 to 4"),
     ("score_threshold", "nan", "none, or a number from 0 to 2"), ("margin_floor", "1.5", "none, or a similarity from -1 to 1"),
+    ("second_opinion", "on", "[second_opinion] has no url"),
     ("minimum", "x", "none, or a similarity from -1 to 1"), ("opposites", "a/b/c", "WORD/WORD"),
 ])
 def test_a_wrong_value_is_named(make_daemon, redis, upstream, key, value, says):
