@@ -398,14 +398,11 @@ static void entry_found(struct feedback *feedback, struct entry *entry)
 /* A verdict outlives its entry, and so can be taken back. */
 static void entry_missing(struct feedback *feedback, int code, const char *text)
 {
-	struct identity texts[2];
-
-	if (feedback->verdict != FEEDBACK_UNDO ||
-	    !verdicts_find(feedback->service->verdicts, feedback->namespace, &feedback->identity, &feedback->asked, texts)) {
+	if (feedback->verdict != FEEDBACK_UNDO || !verdicts_find(feedback->service->verdicts, feedback->namespace,
+								 &feedback->identity, &feedback->asked, &feedback->own)) {
 		feedback_failed(feedback, code, code == ERROR_NOT_FOUND ? "field=entry" : "", text);
 		return;
 	}
-	feedback->own = identity_equal(&texts[0], &feedback->asked) ? texts[1] : texts[0];
 	take_back(feedback);
 }
 

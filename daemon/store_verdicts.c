@@ -49,11 +49,14 @@ static void put_pair(struct said *said)
 	words_pair(&command, &verdict->own, &verdict->question);
 	if (!verdict->is_undo) {
 		identity_hex(&verdict->entry, entry);
+		/* Which of the field's two is the entry's own. */
+		int own = memcmp(&verdict->own, &verdict->question, sizeof(verdict->own)) <= 0 ? 1 : 2;
 		if (isnan(verdict->similarity))
-			command_print(&command, "at_ms=%" PRIu64 " uid=%u entry=%s", verdict->at_ms, verdict->uid, entry);
+			command_print(&command, "at_ms=%" PRIu64 " uid=%u entry=%s own=%d", verdict->at_ms, verdict->uid,
+				      entry, own);
 		else
-			command_print(&command, "at_ms=%" PRIu64 " uid=%u entry=%s similarity=%.9g", verdict->at_ms,
-				      verdict->uid, entry, verdict->similarity);
+			command_print(&command, "at_ms=%" PRIu64 " uid=%u entry=%s own=%d similarity=%.9g", verdict->at_ms,
+				      verdict->uid, entry, own, verdict->similarity);
 	}
 	said_command(said, &command);
 }
@@ -244,7 +247,9 @@ static bool read_verdict(bool is_mark, struct slice field, struct slice value, s
 		    fields_read_number(words_value(value, "expire_ms="), &verdict.expire_ms) != 0)
 			return false;
 	} else {
-		verdict.own = first;
+		bool is_second = slice_equal(words_value(value, "own="), SLICE("2"));
+		verdict.own = is_second ? verdict.question : first;
+		verdict.question = is_second ? first : verdict.question;
 		(void)identity_parse(words_value(value, "entry="), &verdict.entry);
 	}
 	(void)fields_read_number(words_value(value, "at_ms="), &verdict.at_ms);

@@ -18,7 +18,8 @@
 
 struct pair {
 	struct identity texts[2]; /* the smaller first */
-	struct identity entry;    /* the last one that it was said of */
+	struct identity entry;    /* the last one that it was said of … */
+	unsigned own;             /* … whose own text is this one of the two */
 	unsigned reload;          /* the last one that confirmed it */
 	UT_hash_handle hh;
 };
@@ -26,6 +27,7 @@ struct pair {
 struct suspect {
 	struct identity entry;
 	uint64_t created_ms, expire_ms;
+	uint64_t barred_ms; /* those made up to then were quarantined before; 0 = none */
 	unsigned count;
 	struct identity questions[VERDICTS_OF_ENTRY];
 	unsigned reloads[VERDICTS_OF_ENTRY];
@@ -113,7 +115,7 @@ bool verdicts_rejected(const struct verdicts *verdicts, struct slice namespace, 
 }
 
 static int add_pair(struct verdicts *verdicts, struct judged *judged, const struct identity texts[2],
-		    const struct identity *entry)
+		    const struct identity *entry, unsigned own)
 {
 	struct pair *pair;
 
@@ -124,6 +126,7 @@ static int add_pair(struct verdicts *verdicts, struct judged *judged, const stru
 		return ERROR_MEMORY;
 	memcpy(pair->texts, texts, sizeof(pair->texts));
 	pair->entry = *entry;
+	pair->own = own;
 	pair->reload = verdicts->reload;
 	HASH_ADD(hh, judged->pairs, texts, sizeof(pair->texts), pair);
 	if (find_pair(judged, texts) != pair) {
@@ -134,39 +137,40 @@ static int add_pair(struct verdicts *verdicts, struct judged *judged, const stru
 	return 0;
 }
 
-int verdicts_reject(struct verdicts *verdicts, struct slice namespace, const struct identity *a, const struct identity *b,
-		    const struct identity *entry)
+int verdicts_reject(struct verdicts *verdicts, struct slice namespace, const struct identity *own,
+		    const struct identity *question, const struct identity *entry)
 {
 	struct identity texts[2];
 	struct judged *judged;
 
-	if (identity_equal(a, b))
+	if (identity_equal(own, question))
 		return ERROR_INVALID;
-	order(a, b, texts);
+	order(own, question, texts);
+	unsigned place = !identity_equal(own, &texts[0]);
 	judged = get(verdicts, namespace);
 	if (!judged)
 		return ERROR_MEMORY;
 	struct pair *pair = find_pair(judged, texts);
 	if (pair) {
 		pair->entry = *entry;
+		pair->own = place;
 		pair->reload = verdicts->reload;
 		return 0;
 	}
-	int error = add_pair(verdicts, judged, texts, entry);
+	int error = add_pair(verdicts, judged, texts, entry, place);
 	drop_if_empty(verdicts, judged);
 	return error;
 }
 
 bool verdicts_find(const struct verdicts *verdicts, struct slice namespace, const struct identity *entry,
-		   const struct identity *text, struct identity texts[2])
+		   const struct identity *question, struct identity *own)
 {
 	const struct judged *judged = find(verdicts, namespace);
 
 	for (const struct pair *pair = judged ? judged->pairs : NULL; pair; pair = pair->hh.next) {
-		if (!identity_equal(&pair->entry, entry) ||
-		    (!identity_equal(&pair->texts[0], text) && !identity_equal(&pair->texts[1], text)))
+		if (!identity_equal(&pair->entry, entry) || !identity_equal(&pair->texts[!pair->own], question))
 			continue;
-		memcpy(texts, pair->texts, sizeof(pair->texts));
+		*own = pair->texts[pair->own];
 		return true;
 	}
 	return false;
@@ -230,7 +234,9 @@ bool verdicts_quarantined(const struct verdicts *verdicts, struct slice namespac
 	const struct judged *judged = find(verdicts, namespace);
 	const struct suspect *suspect = judged ? find_suspect(judged, entry) : NULL;
 
-	return suspect && is_quarantined(suspect) && suspect->created_ms == created_ms;
+	if (!suspect)
+		return false;
+	return created_ms <= suspect->barred_ms || (is_quarantined(suspect) && suspect->created_ms == created_ms);
 }
 
 /* Every change of a suspect's count, so that what is quarantined is counted at one place. */
@@ -299,8 +305,12 @@ static bool add_question(struct verdicts *verdicts, struct suspect *suspect, con
 {
 	if (suspect->created_ms > wrong->created_ms)
 		return false;
-	if (suspect->created_ms < wrong->created_ms)
+	if (suspect->created_ms < wrong->created_ms) {
+		/* The earlier one may still be somewhere. */
+		if (is_quarantined(suspect))
+			suspect->barred_ms = suspect->created_ms;
 		set_count(verdicts, suspect, 0);
+	}
 	suspect->created_ms = wrong->created_ms;
 	suspect->expire_ms = wrong->expire_ms;
 	unsigned i = find_question(suspect, &wrong->question);
@@ -364,7 +374,9 @@ void verdicts_undo_wrong(struct verdicts *verdicts, struct slice namespace, cons
 	unsigned i = find_question(suspect, question);
 	if (i < suspect->count)
 		drop_question(verdicts, suspect, i);
-	if (suspect->count == 0)
+	else
+		suspect->barred_ms = 0;
+	if (suspect->count == 0 && suspect->barred_ms == 0)
 		drop_suspect(verdicts, judged, suspect);
 	drop_if_empty(verdicts, judged);
 }
@@ -449,8 +461,9 @@ static void ask_pairs(struct verdicts *verdicts, struct judged *judged, const st
 	struct pair *pair, *next;
 
 	HASH_ITER (hh, judged->pairs, pair, next) {
+		const struct identity both[] = {pair->texts[pair->own], pair->texts[!pair->own]};
 		const struct verdict_lost lost = {
-			.namespace = {judged->name, judged->length}, .pair = pair->texts, .entry = &pair->entry};
+			.namespace = {judged->name, judged->length}, .pair = both, .entry = &pair->entry};
 		if (pair->reload != verdicts->reload && !is_kept(asking, &lost))
 			drop_pair(verdicts, judged, pair);
 	}
@@ -472,7 +485,7 @@ static void ask_suspects(struct verdicts *verdicts, struct judged *judged, const
 			if (suspect->reloads[i] != verdicts->reload && !is_kept(asking, &lost))
 				drop_question(verdicts, suspect, i);
 		}
-		if (suspect->count == 0)
+		if (suspect->count == 0 && suspect->barred_ms == 0)
 			drop_suspect(verdicts, judged, suspect);
 	}
 }

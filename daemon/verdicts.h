@@ -51,9 +51,10 @@ struct verdict_wrong {
 
 /* Change what is known. Return 0, ERROR_TOO_LARGE or ERROR_MEMORY (ERROR_INVALID: a text is no pair with itself), and then
  * nothing changed. Doing one twice changes nothing. A wrong verdict on an entry made later replaces those on the earlier
- * one; `*is_new` (may be NULL) says whether it was not known. `entry` (of a pair) is the one that the verdict was on. */
-int verdicts_reject(struct verdicts *verdicts, struct slice namespace, const struct identity *a, const struct identity *b,
-		    const struct identity *entry);
+ * one, which stays quarantined if it was; `*is_new` (may be NULL) says whether it was not known. `entry` (of a pair) is the
+ * one that the verdict was on, and `own` its own text. */
+int verdicts_reject(struct verdicts *verdicts, struct slice namespace, const struct identity *own,
+		    const struct identity *question, const struct identity *entry);
 int verdicts_wrong(struct verdicts *verdicts, struct slice namespace, const struct verdict_wrong *wrong, bool *is_new);
 void verdicts_undo_reject(struct verdicts *verdicts, struct slice namespace, const struct identity *a,
 			  const struct identity *b);
@@ -67,10 +68,10 @@ bool verdicts_is_wrong(const struct verdicts *verdicts, struct slice namespace, 
 /* Returns how many more pairs fit in the namespace. */
 size_t verdicts_room(const struct verdicts *verdicts, struct slice namespace);
 
-/* Finds the pair with this text that was rejected on `entry`, which need not be there any more. Returns whether there is
- * one. */
+/* Finds the pair that was rejected on `entry`, which need not be there any more, for this question; sets the entry's own
+ * text. Returns whether there is one. */
 bool verdicts_find(const struct verdicts *verdicts, struct slice namespace, const struct identity *entry,
-		   const struct identity *text, struct identity texts[2]);
+		   const struct identity *question, struct identity *own);
 
 /* Forgets every wrong verdict on an entry. */
 void verdicts_undo_quarantine(struct verdicts *verdicts, struct slice namespace, const struct identity *entry);
@@ -92,7 +93,7 @@ void verdicts_reload(struct verdicts *verdicts);
 /* What a reload did not confirm; exactly one of the two is there. */
 struct verdict_lost {
 	struct slice namespace;
-	const struct identity *pair;  /* two */
+	const struct identity *pair;  /* two: the entry's own text, the question */
 	const struct identity *entry; /* of the pair */
 	const struct verdict_wrong *wrong;
 };

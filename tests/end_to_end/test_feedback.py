@@ -296,6 +296,18 @@ def test_undo_needs_no_entry(daemon, client, redis):
     assert client.fails("feedback", "NOT_FOUND", entry=entry, question=WORDING, verdict="undo").keys["field"] == "entry"
 
 
+@pytest.mark.parametrize("restarts", [False, True])
+def test_undo_of_an_entrys_own_question_takes_no_other_verdict_back_when_the_entry_is_gone(daemon, client, restarts):
+    entry = stored(daemon, client)
+    wrong(client, entry)
+    client.call("invalidate", entry=entry)
+    if restarts:
+        client = daemon.restart().client()
+    assert client.fails("feedback", "NOT_FOUND", entry=entry, question=QUESTION, verdict="undo").keys["field"] == "entry"
+    stored(daemon, client)
+    assert is_rejected(client)
+
+
 def test_undo_takes_an_accepted_alias_back(daemon, client, redis):
     entry = stored(daemon, client)
     far = "Something else altogether"
