@@ -139,6 +139,7 @@ static void note_alias(const struct calls *calls, const struct memory_hit *hit, 
 		.served_similarity = hit->alias->similarity,
 		.served_score = hit->alias->score,
 		.served_created_ms = hit->entry->created_ms,
+		.served_tags = hit->entry->tags,
 		.alias_kind = (int)hit->alias->kind,
 	};
 

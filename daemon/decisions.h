@@ -44,6 +44,7 @@ struct decision_event {
 	struct slice served_question, served_model;
 	double served_similarity, served_score;
 	uint64_t served_created_ms; /* Unix milliseconds; 0 in the air */
+	struct slice served_tags;   /* of the entry, with a space between */
 	int alias_kind;             /* enum alias_kind, or -1 */
 };
 

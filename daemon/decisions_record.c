@@ -70,6 +70,27 @@ static void pack_named_ms(msgpack_packer *pack, const char *key, uint64_t ms)
 
 /* ---- the parts of a record: each packs as many pairs as its comment says ---- */
 
+/* What a record is purged by: the tags of the call, and those of the entry that was served, which may have gone by then. */
+static void pack_record_tags(msgpack_packer *pack, const struct decision_event *event)
+{
+	struct slice rest = event->served_tags;
+	size_t count = rest.length > 0;
+
+	for (size_t i = 0; i < rest.length; i++)
+		count += rest.data[i] == ' ';
+	pack_key(pack, "tags");
+	msgpack_pack_array(pack, event->tag_count + count);
+	for (size_t i = 0; i < event->tag_count; i++)
+		pack_text(pack, event->tags[i]);
+	while (count-- > 0) {
+		const char *space = memchr(rest.data, ' ', rest.length);
+		struct slice tag = {rest.data, space ? (size_t)(space - rest.data) : rest.length};
+		pack_text(pack, tag);
+		rest.data += tag.length + (space != NULL);
+		rest.length -= tag.length + (space != NULL);
+	}
+}
+
 /* 12 */
 static void pack_call(msgpack_packer *pack, const struct decision_event *event, uint64_t at_ms, bool with_texts)
 {
@@ -84,10 +105,7 @@ static void pack_call(msgpack_packer *pack, const struct decision_event *event, 
 	pack_named_identity(pack, "scope", &event->scope);
 	pack_named_name(pack, "model", event->model);
 	pack_named_name(pack, "upstream", event->upstream);
-	pack_key(pack, "tags");
-	msgpack_pack_array(pack, event->tag_count);
-	for (size_t i = 0; i < event->tag_count; i++)
-		pack_text(pack, event->tags[i]);
+	pack_record_tags(pack, event);
 }
 
 /* 12 */

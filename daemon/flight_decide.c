@@ -114,6 +114,7 @@ void flight_note(const struct flight *flight, struct rider *rider, enum tier tie
 		event.served_score = served->score;
 		event.served_created_ms = served->created_ms;
 		event.alias_kind = served->alias_kind;
+		event.served_tags = served->tags;
 	}
 	decisions_note(service->decisions, &event);
 }

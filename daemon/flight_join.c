@@ -66,7 +66,8 @@ static void look_around(const struct flight *flight, struct air *air)
 static void join(struct flight *flight, struct rider *rider, const struct flight_near *near, const struct decision *decision)
 {
 	struct flight *other = near->flight;
-	const struct served served = {&other->identity, other->text, other->model, near->similarity, decision->score, 0, -1};
+	const struct served served = {&other->identity, other->text, other->model, near->similarity,
+				      decision->score,  0,           -1,           {NULL, 0}};
 
 	flight_note(flight, rider, TIER_COALESCED, decision, &served);
 	riders_remove(rider);

@@ -225,7 +225,8 @@ struct served {
 	struct slice question, model;
 	double similarity, score;
 	uint64_t created_ms;
-	int alias_kind; /* enum alias_kind, or -1 */
+	int alias_kind;    /* enum alias_kind, or -1 */
+	struct slice tags; /* of the entry */
 };
 /* Tells the log of decisions of one, once for a rider; `served` NULL = nothing was. */
 void flight_note(const struct flight *flight, struct rider *rider, enum tier tier, const struct decision *decision,

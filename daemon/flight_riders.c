@@ -159,8 +159,8 @@ static void note_alias(struct flight *flight, struct rider *rider, const struct 
 		       enum tier tier)
 {
 	const struct decision decision = {.serve = true, .plain = !rider->policy.calibrated, .score = alias->score};
-	const struct served served = {&entry->identity, entry->question,   entry->model,    alias->similarity,
-				      alias->score,     entry->created_ms, (int)alias->kind};
+	const struct served served = {&entry->identity, entry->question,   entry->model,     alias->similarity,
+				      alias->score,     entry->created_ms, (int)alias->kind, entry->tags};
 
 	flight_note(flight, rider, tier, &decision, &served);
 }
@@ -249,8 +249,8 @@ void riders_serve_candidate(struct flight *flight, size_t index, const struct en
 		if (!is_waiting(rider) || !decision.serve || decision.index != index)
 			continue;
 		struct result result = result_of_entry(flight, entry, TIER_SEMANTIC);
-		const struct served served = {
-			&brief.identity, entry->question, entry->model, similarity, decision.score, brief.created_ms, -1};
+		const struct served served = {&brief.identity, entry->question,  entry->model, similarity,
+					      decision.score,  brief.created_ms, -1,           entry->tags};
 		result.similarity = similarity;
 		flight_note(flight, rider, TIER_SEMANTIC, &decision, &served);
 		flight_audit_hit(flight, rider, &decision, entry);

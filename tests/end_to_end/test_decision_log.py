@@ -278,6 +278,21 @@ def test_what_is_invalidated_leaves_the_log(logging, redis, selector):
     assert daemon.client().call("explain", request=again)["question"] == FIRST
 
 
+@pytest.mark.parametrize("again", [False, True])
+def test_a_purge_by_tag_reaches_records_of_entries_that_have_expired(logging, redis, again):
+    daemon = logging(redis=redis).start()
+    client = daemon.client()
+    client.ask(FIRST, tags=["sky", "colour"], ttl=1)
+    hit = client.ask(ASKED)
+    if again:  # from memory, by the alias
+        hit = client.ask(ASKED)
+    assert hit["tier"] == ("memory" if again else "semantic")
+    wait_written(daemon, ASKED)
+    eventually(lambda: client.lookup(FIRST)["tier"] == "miss", "the entry to expire")
+    client.call("invalidate", tag="colour")
+    client.fails("explain", "NOT_FOUND", request=hit["request"])
+
+
 def test_a_dry_run_and_an_overwrite_leave_the_log_alone(logging, redis):
     daemon = logging(redis=redis).start()
     client = daemon.client()
