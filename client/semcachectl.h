@@ -132,15 +132,11 @@ void asked_free(struct asked *asked);
 /* Whole standard input without its last line ends, or NULL after having said why not (too long, a NUL in it). */
 char *stdin_read(bool json);
 
-#define COMMANDS(X)                                                                                                         \
-	X(ask)                                                                                                              \
-	X(lookup)                                                                                                           \
-	X(explain)                                                                                                          \
-	X(watch)                                                                                                            \
-	X(add)                                                                                                              \
-	X(show)                                                                                                             \
-	X(list) X(invalidate) X(flush) X(feedback) X(reject) X(accept) X(undo) X(stats) X(health) X(ping) X(hello)          \
-		X(config) X(reload) X(drain)
+/* clang-format off */
+#define COMMANDS(X) \
+	X(ask) X(lookup) X(explain) X(watch) X(add) X(show) X(list) X(invalidate) X(flush) X(feedback) \
+	X(reject) X(accept) X(undo) X(stats) X(health) X(ping) X(hello) X(config) X(reload) X(drain)
+/* clang-format on */
 
 /* Each runs one command with a handle that is open. Returns the exit code. */
 #define X(name) int run_##name(struct semcache *cache, const struct arguments *arguments);
