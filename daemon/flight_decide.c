@@ -13,8 +13,7 @@
 
 #include <math.h>
 
-/* The least cosine at which a candidate can matter to one of the riders: as a hit, or as the next nearest. */
-static double least_of_riders(const struct flight *flight)
+double flight_least(const struct flight *flight)
 {
 	const struct rider *rider;
 	double least = INFINITY;
@@ -47,7 +46,7 @@ static void weigh(struct flight *flight, double least)
 
 void flight_weigh(struct flight *flight)
 {
-	weigh(flight, least_of_riders(flight));
+	weigh(flight, flight_least(flight));
 }
 
 void flight_weigh_all(struct flight *flight)

@@ -38,12 +38,16 @@ struct air {
 static void look_around(const struct flight *flight, struct air *air)
 {
 	const struct pair_asked asked = {flight->request.namespace, flight->text, &flight->digest};
+	double least = flight_least(flight);
 
 	air->near_count = flight_nearest(flight, air->near);
 	for (size_t i = 0; i < air->near_count; i++) {
 		const struct flight *other = air->near[i].flight;
 		const struct pair_entry pair = {other->text, &other->identity, 0};
-		const struct pair_facts facts = pair_look(flight->service, flight->space, &asked, &pair);
+		struct pair_facts facts = {0};
+		/* Most are about something else, and need no closer look. */
+		if (air->near[i].similarity >= least)
+			facts = pair_look(flight->service, flight->space, &asked, &pair);
 		air->candidates[i] = (struct candidate){
 			.identity = other->identity,
 			.similarity = air->near[i].similarity,

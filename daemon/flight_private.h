@@ -217,6 +217,8 @@ void flight_free_wordings(struct flight *flight);
 void flight_weigh(struct flight *flight);
 /* The same for all candidates, however far away. */
 void flight_weigh_all(struct flight *flight);
+/* Returns the least cosine at which a candidate can matter to one of the riders: as a hit, or as the next nearest. */
+double flight_least(const struct flight *flight);
 /* decide(), for one rider. */
 struct decision flight_decide(const struct flight *flight, const struct rider *rider, uint64_t now_ms);
 /* What a rider was served. */
