@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Writes small inputs to begin with into DIR/fuzz_scanner, DIR/fuzz_request, DIR/fuzz_identity and DIR/fuzz_decisions.
+"""Writes small inputs to begin with into DIR/fuzz_scanner, fuzz_request, fuzz_identity, fuzz_decisions and fuzz_guard.
 
 usage: seeds.py DIR    then: fuzz_scanner CORPUS DIR/fuzz_scanner, and so on
 """
@@ -61,6 +61,15 @@ def decisions():
     yield b"\1semdec1\n" + bytes([5, 0, 0, 0, 1, 0, 0, 0]) + bytes(32) + b"\x81\xa1a\xa1b"
 
 
+def pairs():
+    """Two questions and an operator's words, as fuzz_guard.c takes them: what the guards' own test compares."""
+    cases = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "unit", "guard_cases.tsv")
+    with open(cases, encoding="utf-8") as file:
+        for line in list(file)[1::9]:
+            _guard, _label, first, second = line.rstrip("\n").split("\t")
+            yield f"{first}\n{second}\nport/starboard, 左舷/右舷".encode()
+
+
 def write(folder, inputs):
     os.makedirs(folder, exist_ok=True)
     for i, data in enumerate(inputs):
@@ -74,6 +83,7 @@ def main():
     write(os.path.join(top, "fuzz_request"), (msgpack.packb(r) for r in requests()))
     write(os.path.join(top, "fuzz_identity"), (b"".join(msgpack.packb(v) for v in q) for q in questions()))
     write(os.path.join(top, "fuzz_decisions"), decisions())
+    write(os.path.join(top, "fuzz_guard"), pairs())
 
 
 if __name__ == "__main__":
