@@ -101,7 +101,8 @@ static void drop_alias(struct said *said)
 	command_identity(&command, store, "aliases:", &verdict->entry);
 	command_word(&command, member);
 	said_command(said, &command);
-	command_record(&command, store, "delete", &verdict->alias, space, store_generation(store, space));
+	/* There may be an entry of its own under the identity by now, and that stays. */
+	command_record(&command, store, "alias", &verdict->alias, space, store_generation(store, space));
 	said_command(said, &command);
 }
 
