@@ -44,6 +44,20 @@ def test_two_hosts_quarantine_together(pair):
     eventually(lambda: one.lookup(QUESTION)["reason"] == "quarantined", "the quarantine to be followed")
 
 
+def test_an_alias_taken_back_does_not_lift_the_quarantine_of_the_entry_that_its_wording_has_by_now(pair):
+    one, two = (daemon.client() for daemon in pair)
+    entry, far = stored(pair[0], one), "What else may be asked?"
+    one.call("feedback", entry=entry, question=far, verdict="accept")
+    own = stored(pair[0], one, far, cache="refresh")
+    for question in (WORDING, SECOND):
+        wrong(one, own, question)
+    eventually(lambda: two.lookup(far)["reason"] == "quarantined", "the quarantine to be followed")
+    one.call("feedback", entry=entry, question=far, verdict="undo")
+    wrong(one, entry, SECOND)
+    eventually(lambda: is_rejected(two, SECOND), "what was said after it to be followed")
+    assert two.lookup(far)["reason"] == "quarantined"
+
+
 def test_a_verdict_while_redis_is_away_holds_at_once_and_reaches_redis_later(pair, redis):
     (first, second), (one, two) = pair, (daemon.client() for daemon in pair)
     entry = stored(first, one)
