@@ -52,6 +52,11 @@ def log_size(daemon):
     return size
 
 
+def heed_interrupts():
+    """In a child: the tests may have been started by something that ignores them."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def wait_written(daemon, text):
     """Until the log has `text`."""
     eventually(lambda: os.path.isdir(daemon.log_directory) and text.encode() in log_bytes(daemon), f"{text!r} to be written")
@@ -433,7 +438,8 @@ def test_semcachectl_prints_what_it_watches(logging):
     client = daemon.client()
     watchers = [subprocess.Popen([program("client/semcachectl"), "watch", *options],
                                  env={**os.environ, "SEMCACHE_SOCKET": daemon.socket_path}, stdin=subprocess.DEVNULL,
-                                 stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for options in ([], ["--json"])]
+                                 stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=heed_interrupts)
+                for options in ([], ["--json"])]
     try:
         eventually(lambda: daemon.stats()["gauges"]["in_flight"] == 3, "both to watch")
         number = client.ask(FIRST)["request"]
