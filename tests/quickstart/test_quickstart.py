@@ -48,11 +48,16 @@ def without_network(script):
     pytest.skip("this host has no network namespaces to run without network in")
 
 
+def heed_interrupts():
+    """In a child: the tests may have been started by something that ignores them."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def start(*arguments, **settings):
     """The same without waiting, in a process group of its own."""
     return subprocess.Popen([os.path.join(TOP, "quickstart"), "--dir", STATE, *arguments], stdin=subprocess.DEVNULL,
                             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
-                            env=environment(**settings))
+                            env=environment(**settings), preexec_fn=heed_interrupts)
 
 
 def enabled_units():
