@@ -14,23 +14,13 @@ static struct slice hex_of(const struct identity *identity, char hex[IDENTITY_HE
 	return slice_of(hex);
 }
 
-/* The names are kept with a space between. */
 static void pack_tags(msgpack_packer *pack, struct slice tags)
 {
-	size_t count = tags.length > 0;
+	struct slice tag;
 
-	for (size_t i = 0; i < tags.length; i++)
-		count += tags.data[i] == ' ';
-	msgpack_pack_array(pack, count);
-	while (count-- > 0) {
-		const char *space = memchr(tags.data, ' ', tags.length);
-		size_t length = space ? (size_t)(space - tags.data) : tags.length;
-		pack_text(pack, (struct slice){tags.data, length});
-		if (space) {
-			tags.data += length + 1;
-			tags.length -= length + 1;
-		}
-	}
+	msgpack_pack_array(pack, entry_tag_count(tags));
+	while (entry_next_tag(&tags, &tag))
+		pack_text(pack, tag);
 }
 
 /* The pairs that show and list share. */

@@ -134,26 +134,11 @@ static void remove_from_redis(struct removal *removal)
 
 /* ---- memory ---- */
 
-static bool has_tag(struct slice tags, struct slice tag)
-{
-	while (tags.length >= tag.length) {
-		const char *space = memchr(tags.data, ' ', tags.length);
-		size_t length = space ? (size_t)(space - tags.data) : tags.length;
-		if (slice_equal((struct slice){tags.data, length}, tag))
-			return true;
-		if (!space)
-			return false;
-		tags.data += length + 1;
-		tags.length -= length + 1;
-	}
-	return false;
-}
-
 static bool look_at(void *data, const struct entry *entry)
 {
 	struct removal *removal = data;
 	bool is_meant = removal->question.data ? slice_equal(entry->question, removal->question)
-			: removal->tag.data    ? has_tag(entry->tags, removal->tag)
+			: removal->tag.data    ? entry_has_tag(entry->tags, removal->tag)
 					       : true;
 
 	removal->seen++;

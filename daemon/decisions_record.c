@@ -73,22 +73,14 @@ static void pack_named_ms(msgpack_packer *pack, const char *key, uint64_t ms)
 /* What a record is purged by: the tags of the call, and those of the entry that was served, which may have gone by then. */
 static void pack_record_tags(msgpack_packer *pack, const struct decision_event *event)
 {
-	struct slice rest = event->served_tags;
-	size_t count = rest.length > 0;
+	struct slice rest = event->served_tags, tag;
 
-	for (size_t i = 0; i < rest.length; i++)
-		count += rest.data[i] == ' ';
 	pack_key(pack, "tags");
-	msgpack_pack_array(pack, event->tag_count + count);
+	msgpack_pack_array(pack, event->tag_count + entry_tag_count(rest));
 	for (size_t i = 0; i < event->tag_count; i++)
 		pack_text(pack, event->tags[i]);
-	while (count-- > 0) {
-		const char *space = memchr(rest.data, ' ', rest.length);
-		struct slice tag = {rest.data, space ? (size_t)(space - rest.data) : rest.length};
+	while (entry_next_tag(&rest, &tag))
 		pack_text(pack, tag);
-		rest.data += tag.length + (space != NULL);
-		rest.length -= tag.length + (space != NULL);
-	}
 }
 
 /* 12 */

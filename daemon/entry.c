@@ -166,3 +166,34 @@ void entry_destroy(struct entry *entry)
 {
 	free(entry);
 }
+
+bool entry_next_tag(struct slice *tags, struct slice *tag)
+{
+	if (tags->length == 0)
+		return false;
+	const char *space = memchr(tags->data, ' ', tags->length);
+	*tag = (struct slice){tags->data, space ? (size_t)(space - tags->data) : tags->length};
+	tags->data += tag->length + (space != NULL);
+	tags->length -= tag->length + (space != NULL);
+	return true;
+}
+
+size_t entry_tag_count(struct slice tags)
+{
+	struct slice tag;
+	size_t count = 0;
+
+	while (entry_next_tag(&tags, &tag))
+		count++;
+	return count;
+}
+
+bool entry_has_tag(struct slice tags, struct slice tag)
+{
+	struct slice one;
+
+	while (entry_next_tag(&tags, &one))
+		if (slice_equal(one, tag))
+			return true;
+	return false;
+}

@@ -50,6 +50,13 @@ void entry_destroy(struct entry *entry);
 /* Returns the bytes entry_copy() would allocate for `entry`. */
 size_t entry_size(const struct entry *entry);
 
+/* Takes the first of the names of `tags`, a text as entry.tags, off its front. Returns false when none is left. */
+bool entry_next_tag(struct slice *tags, struct slice *tag);
+
+/* Returns how many names there are, and whether `tag` is one of them. */
+size_t entry_tag_count(struct slice tags);
+bool entry_has_tag(struct slice tags, struct slice tag);
+
 enum alias_kind { ALIAS_PROMOTED, ALIAS_JUDGED, ALIAS_ACCEPTED };
 
 /* Another identity that an entry may answer. It is dead when the entry it names was made at another time or the generation

@@ -156,21 +156,6 @@ void review_drop(struct review *review)
 
 /* ---- what is removed ---- */
 
-static bool has_tag(struct slice tags, struct slice tag)
-{
-	while (tags.data && tags.length >= tag.length) {
-		const char *space = memchr(tags.data, ' ', tags.length);
-		size_t length = space ? (size_t)(space - tags.data) : tags.length;
-		if (slice_equal((struct slice){tags.data, length}, tag))
-			return true;
-		if (!space)
-			return false;
-		tags.data += length + 1;
-		tags.length -= length + 1;
-	}
-	return false;
-}
-
 static bool is_meant(const struct review *review, const struct forget *forget)
 {
 	const struct review_hit *hit = &review->hit;
@@ -181,7 +166,7 @@ static bool is_meant(const struct review *review, const struct forget *forget)
 		return identity_equal(forget->identity, &hit->entry);
 	if (forget->question.data)
 		return slice_equal(forget->question, hit->question) || slice_equal(forget->question, hit->entry_question);
-	if (!forget->tag.data || has_tag(hit->entry_tags, forget->tag))
+	if (!forget->tag.data || entry_has_tag(hit->entry_tags, forget->tag))
 		return true;
 	for (size_t i = 0; i < hit->tag_count; i++)
 		if (slice_equal(forget->tag, hit->tags[i]))

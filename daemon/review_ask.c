@@ -74,10 +74,24 @@ static void on_done(struct chat *chat, const struct chat_end *end, const struct 
 	reviews_wake(reviews, 0);
 }
 
+bool review_asked(struct review *review, int error, uint64_t *failures)
+{
+	if (error == ERROR_BUSY)
+		return true;
+	if (error) {
+		(*failures)++;
+		review_end(review);
+		return false;
+	}
+	review->is_chatting = true;
+	review->state = REVIEW_ASKING;
+	review->reviews->asking++;
+	return true;
+}
+
 bool review_ask(struct review *review)
 {
-	struct reviews *reviews = review->reviews;
-	struct service *service = reviews->service;
+	struct service *service = review->reviews->service;
 	const struct review_hit *hit = &review->hit;
 	const struct chat_question question = {
 		.upstream = hit->upstream,
@@ -92,16 +106,6 @@ bool review_ask(struct review *review)
 		return review_ask_judge(review);
 	review->chat = (struct chat){
 		.text = on_text, .done = on_done, .data = review, .background = &service->metrics.audit_calls};
-	int error = chat_start(service->upstreams, &review->chat, &question, &fault);
-	if (error == ERROR_BUSY)
-		return true;
-	if (error) {
-		service->metrics.audit_failures++;
-		review_end(review);
-		return false;
-	}
-	review->is_chatting = true;
-	review->state = REVIEW_ASKING;
-	reviews->asking++;
-	return true;
+	return review_asked(review, chat_start(service->upstreams, &review->chat, &question, &fault),
+			    &service->metrics.audit_failures);
 }

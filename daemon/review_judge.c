@@ -168,8 +168,7 @@ static void on_done(struct chat *chat, const struct chat_end *end, const struct 
 
 bool review_ask_judge(struct review *review)
 {
-	struct reviews *reviews = review->reviews;
-	struct service *service = reviews->service;
+	struct service *service = review->reviews->service;
 	struct buffer messages, parameters;
 	struct fault fault;
 
@@ -196,17 +195,7 @@ bool review_ask_judge(struct review *review)
 	}
 	buffer_deinit(&messages);
 	buffer_deinit(&parameters);
-	if (error == ERROR_BUSY)
-		return true;
-	if (error) {
-		service->metrics.judge_failures++;
-		review_end(review);
-		return false;
-	}
-	review->is_chatting = true;
-	review->state = REVIEW_ASKING;
-	reviews->asking++;
-	return true;
+	return review_asked(review, error, &service->metrics.judge_failures);
 }
 
 /* ---- the alias ---- */

@@ -70,6 +70,8 @@ void reviews_wake(struct reviews *reviews, uint64_t in_ms);
 bool reviews_chance(struct reviews *reviews, double share);
 /* Asks the model what the caller asked it. Returns whether it is still there: it asks, or waits for a better moment. */
 bool review_ask(struct review *review);
+/* chat_start() returned `error`: the same, and what failed is counted in `failures`. */
+bool review_asked(struct review *review, int error, uint64_t *failures);
 
 /* review_compare.c: the comparison, and what comes of it */
 

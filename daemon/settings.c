@@ -488,7 +488,6 @@ struct settings *settings_create(struct service *service)
 		settings->keys[settings->key_count] = config_override_key(settings->key_count);
 		settings->key_count++;
 	}
-	settings->is_known = !service->redis_part.configured;
 	settings_follow_init(settings);
 	return settings;
 }
@@ -501,9 +500,4 @@ void settings_destroy(struct settings *settings)
 	for (size_t i = 0; i < settings->count; i++)
 		space_free(settings, settings->spaces[i]);
 	free(settings);
-}
-
-bool settings_known(const struct settings *settings)
-{
-	return settings->is_known;
 }

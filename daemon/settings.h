@@ -33,9 +33,6 @@ struct settings *settings_create(struct service *service);
  * NULL is nothing. */
 void settings_destroy(struct settings *settings);
 
-/* Whether what Redis has was read, or there is no Redis. */
-bool settings_known(const struct settings *settings);
-
 /* Reads everything and puts it in force. Returns 0, and `done` is called once, later; or as store_find(). */
 int settings_load(struct settings *settings, void (*done)(void *data, int error), void *data);
 

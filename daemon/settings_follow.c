@@ -119,7 +119,6 @@ static void on_done(struct store_settings *read, int error)
 		error = settings->read_error;
 	if (!error && settings->is_reading_all) {
 		forget_unseen(settings);
-		settings->is_known = true;
 	}
 	if (!error && settings->is_changed) {
 		settings->is_changed = false;

@@ -38,7 +38,6 @@ struct settings {
 	size_t key_count;
 	struct settings_space *spaces[CONFIG_NAMESPACES];
 	size_t count;
-	bool is_known;
 
 	/* settings_follow.c */
 	struct store_settings read;

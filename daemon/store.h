@@ -302,9 +302,8 @@ struct store_labels {
 	void *private;
 };
 
-/* Reads them in batches: `label` for each, then `done`. Returns as store_find(). */
+/* Reads them in batches: `label` for each, then `done`; it cannot be cancelled. Returns as store_find(). */
 int store_labels_read(struct store *store, struct store_labels *labels, struct slice namespace);
-void store_labels_cancel(struct store_labels *labels);
 
 /* Removes what was said of `entries` (copied): their quarantine marks and labels. With `question` only what people said of
  * that question. Without entries: the rejections and labels of the text `question`. Returns as store_put_entry(). */

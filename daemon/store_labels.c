@@ -272,11 +272,3 @@ int store_labels_read(struct store *store, struct store_labels *user, struct sli
 	user->private = labels;
 	return 0;
 }
-
-void store_labels_cancel(struct store_labels *user)
-{
-	struct labels *labels = user->private;
-
-	if (labels)
-		ask_cancel(&labels->ask);
-}
